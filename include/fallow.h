@@ -1,0 +1,650 @@
+/* fallow: much address space, little memory.
+ *
+ * A program that wants room to grow reserves a huge range of addresses, which costs nothing, and backs it with memory
+ * page by page as it is used. fallow does this with one meaning on Linux and on Windows, in two layers that can be
+ * used apart:
+ *
+ *   regions   the operating system, made the same: reserve, commit, decommit, purge, protect, guard, release
+ *   arenas    runs of pages in a region: handed out lowest address first, taken back, and their memory returned to
+ *             the system on the terms the program chose
+ *
+ *     #include <fallow.h>
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         fallow_arena *arena;
+ *         void *run;
+ *         if (fallow_arena_create(NULL, &arena) != FALLOW_OK) return 1;
+ *         if (fallow_arena_alloc(arena, 1 << 20, &run) != FALLOW_OK) return 1;
+ *         ((char *)run)[0] = 'f';
+ *         fallow_arena_free(arena, run, 1 << 20);
+ *         fallow_arena_destroy(arena);
+ *         puts("reserved 64 GiB, used 8 KiB");
+ *     }
+ *
+ * Words. A *page* here is an arena's unit of allocation, a power of two of at least the OS page. A *run* is a sequence
+ * of whole pages handed out by one call. *Reserved* addresses belong to the program and fault when touched; *committed*
+ * ones can be read and written; *backed* is what may hold memory. *Decommit* makes pages fault again, *purge* gives
+ * their memory back and leaves them accessible.
+ *
+ * Errors. What the world can refuse returns a fallow_status; 0 is success. Results go through the `_out` parameters,
+ * which are written only on success. A failed call leaves everything as it was, except where its comment says more.
+ * fallow_last_failure() tells the cause. What only a bug of the caller can do (freeing twice, a foreign pointer, a
+ * wrong size) stops the program with one line on stderr, in release builds too.
+ *
+ * Structs. Every options struct works as {0}, and each field says what 0 means. A pointer may be NULL only where its
+ * line says "optional".
+ *
+ * Threads. Every arena function may be called from any thread at any time, except fallow_arena_destroy. Region
+ * functions may run at the same time on ranges that do not overlap. */
+#ifndef FALLOW_H
+#define FALLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header. fallow_version() tells the version of the library that was loaded. */
+#define FALLOW_VERSION_MAJOR 0
+#define FALLOW_VERSION_MINOR 1
+#define FALLOW_VERSION_PATCH 0
+#define FALLOW_VERSION "0.1.0"
+
+/* FALLOW_API marks what the library exports; it is built with hidden visibility. A build that needs another spelling
+ * (a DLL) defines it beforehand. */
+#ifndef FALLOW_API
+#if defined(__ELF__)
+#define FALLOW_API __attribute__((visibility("default")))
+#else
+#define FALLOW_API
+#endif
+#endif
+
+/* The compiler warns where the result of such a call is dropped. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define FALLOW_NODISCARD [[nodiscard]]
+#elif defined(__GNUC__) || defined(__clang__)
+#define FALLOW_NODISCARD __attribute__((warn_unused_result))
+#else
+#define FALLOW_NODISCARD
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The library's version as text, for example "0.1.0". Never NULL, never freed. */
+FALLOW_API const char *fallow_version(void);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Status: what the world refused, and why
+ * ------------------------------------------------------------------------------------------------------------- */
+
+typedef enum fallow_status {
+    FALLOW_OK = 0,
+    FALLOW_ERR_INVALID = -1,       /* an argument or option is out of its range; nothing was tried */
+    FALLOW_ERR_ADDRESS_SPACE = -2, /* no room to reserve: RLIMIT_AS, the width of addresses, the place is taken */
+    FALLOW_ERR_COMMIT = -3,        /* the system will not back it: overcommit, page file, RLIMIT_DATA */
+    FALLOW_ERR_MAP_COUNT = -4,     /* the process has too many mappings: vm.max_map_count */
+    FALLOW_ERR_LIMIT = -5,         /* the arena's own limit, or its commit callback, refused */
+    FALLOW_ERR_EXHAUSTED = -6,     /* no free run that long, or the place asked for is not free */
+    FALLOW_ERR_LOCKED = -7,        /* locked memory is in the way: mlock, mlockall, RLIMIT_MEMLOCK */
+    FALLOW_ERR_PERMISSION = -8,    /* the system forbids it to this program */
+    FALLOW_ERR_UNSUPPORTED = -9,   /* this system cannot do it */
+    FALLOW_ERR_OS = -10            /* something else; fallow_last_failure() has the system's own code */
+} fallow_status;
+
+/* The constant's spelling, for example "FALLOW_ERR_COMMIT"; "unknown fallow_status" for a value that is none.
+ *
+ * Threads  any thread; the text is never freed
+ * Since    0.1 */
+FALLOW_API const char *fallow_status_name(fallow_status status);
+
+/* One sentence that says what happened and what usually helps. Never NULL, never freed.
+ *
+ * Since    0.1 */
+FALLOW_API const char *fallow_status_message(fallow_status status);
+
+/* What fallow_last_failure() tells. */
+typedef struct fallow_failure {
+    fallow_status status;
+    const char *operation;  /* the public function that failed, for example "fallow_region_commit" */
+    int64_t os_code;        /* errno or GetLastError(); 0 where the system was not asked */
+    const void *base;       /* the address concerned; NULL where there is none */
+    size_t size_bytes;      /* the size concerned; 0 where there is none */
+    const char *limit_name; /* the limit that was hit, for example "RLIMIT_AS"; NULL where none was found */
+    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count" */
+} fallow_failure;
+
+/* Tell about this thread's latest failed call. One ENOMEM has many causes: which one it was is looked up when the call
+ * fails (resource limits, Committed_AS and CommitLimit, the number of mappings), and kept until the next failure.
+ * Success does not clear it.
+ *
+ *   failure_out   filled in when the result is true
+ *
+ * Returns  false when no call of this thread has failed yet
+ * Threads  each thread has its own
+ * Since    0.1 */
+FALLOW_API bool fallow_last_failure(fallow_failure *failure_out);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Regions: the operating system, made the same
+ *
+ *   call             afterwards
+ *   reserve          touching the range faults; it costs no memory and adds nothing to a core dump
+ *   commit           readable and writable; new pages are zero, committed ones unchanged; all or nothing
+ *   decommit         faults again; the memory and the commit charge are given back; committed again it reads zero
+ *   purge DONTNEED   still committed, reads zero; the memory is given back now
+ *   purge FREE       still committed; reads the old bytes or zero until written; the system takes the memory when it
+ *                    needs it
+ *
+ * Offsets and sizes are bytes, multiples of the region's page_bytes, and are checked against the region before the
+ * system is asked: a range that is not wholly inside it is FALLOW_ERR_INVALID. Size 0 is FALLOW_OK and never reaches
+ * the system. docs/platforms.md tells, call by call, what each system really does.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A name's room in bytes, with its terminating zero. Linux shows at most 80 bytes, of which "fallow: " takes 8. */
+#define FALLOW_NAME_BYTES 64
+
+/* Flags of fallow_region_options. Where a system has no such idea the flag is accepted and has no effect. */
+enum {
+    FALLOW_REGION_EXACT = 1 << 0,        /* at `hint` or not at all; never over another mapping */
+    FALLOW_REGION_LOW_4G = 1 << 1,       /* wholly below 4 GiB */
+    FALLOW_REGION_NO_FORK = 1 << 2,      /* a forked child does not have it (MADV_DONTFORK) */
+    FALLOW_REGION_WIPE_ON_FORK = 1 << 3, /* a forked child sees zeros (MADV_WIPEONFORK) */
+    FALLOW_REGION_NO_DUMP = 1 << 4,      /* not in core dumps, committed pages neither (MADV_DONTDUMP) */
+    FALLOW_REGION_HUGE_PAGES = 1 << 5,   /* huge pages are welcome (MADV_HUGEPAGE) */
+    FALLOW_REGION_LARGE_PAGES = 1 << 6   /* explicit large pages (MAP_HUGETLB); falls back to ordinary ones: see flags */
+};
+
+/* A reservation. Its fields may be read, and are changed by fallow_region_reserve and fallow_region_release only. */
+typedef struct fallow_region {
+    void *base;                   /* lowest address; NULL when there is no reservation */
+    size_t size_bytes;            /* reserved bytes from base on */
+    size_t page_bytes;            /* what offsets and sizes are multiples of: the OS page, or the large page */
+    uint32_t flags;               /* FALLOW_REGION_* in force; what the system refused has been taken out */
+    char name[FALLOW_NAME_BYTES]; /* as given; "" when none */
+} fallow_region;
+
+typedef struct fallow_region_options {
+    size_t align_bytes; /* base is a multiple of it; a power of two; 0 = the system's own alignment */
+    void *hint;         /* where to try first; a multiple of the OS page; NULL = anywhere. The result may lie elsewhere
+                           unless FALLOW_REGION_EXACT is set */
+    size_t min_bytes;   /* 0 = all of size_bytes or nothing; else a refused size is halved as long as it is at least
+                           this */
+    const char *name;   /* optional; at most FALLOW_NAME_BYTES - 1 bytes; shown by the system where it can */
+    uint32_t flags;     /* FALLOW_REGION_* */
+} fallow_region_options;
+
+/* What memory that is given back with fallow_region_purge or fallow_arena_trim reads as, and what it still costs. */
+typedef enum fallow_purge {
+    FALLOW_PURGE_DEFAULT = 0,  /* as FALLOW_MADVISE says, else DONTNEED */
+    FALLOW_PURGE_DONTNEED = 1, /* given back now; still accessible, reads zero */
+    FALLOW_PURGE_FREE = 2,     /* given back when the system wants it; still accessible, reads old bytes or zero */
+    FALLOW_PURGE_DECOMMIT = 3  /* arenas only: given back now, with the commit charge; not accessible until used again */
+} fallow_purge;
+
+typedef enum fallow_protection {
+    FALLOW_PROTECTION_NONE = 0,
+    FALLOW_PROTECTION_READ = 1,
+    FALLOW_PROTECTION_READ_WRITE = 2,
+    FALLOW_PROTECTION_READ_EXECUTE = 3
+} fallow_protection;
+
+/* Reserve a range of addresses.
+ *
+ *   size_bytes   bytes, not 0; rounded up to a whole number of pages
+ *   options      optional; NULL is the same as {0}
+ *   region_out   the reservation; its size_bytes is what was obtained
+ *
+ * Errors   FALLOW_ERR_INVALID        size 0 or too large to round, alignment no power of two, unaligned hint, EXACT
+ *                                    without a hint, name too long, min_bytes above size_bytes, unknown flag
+ *          FALLOW_ERR_ADDRESS_SPACE  RLIMIT_AS, no gap so large, the exact place is taken
+ *          FALLOW_ERR_LOCKED         mlockall(MCL_FUTURE) and RLIMIT_MEMLOCK
+ *          FALLOW_ERR_MAP_COUNT      vm.max_map_count
+ *          FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
+ * Cost     one system call, one more for each attribute (name, fork, dump, huge pages); an aligned reservation takes
+ *          up to three. Nothing per byte, except under Wine and qemu.
+ * Source   mmap(2), PROT_NONE and MAP_NORESERVE; Microsoft Learn, VirtualAlloc, MEM_RESERVE, and VirtualAlloc2
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_bytes, const fallow_region_options *options,
+                                                                fallow_region *region_out);
+
+/* Give the whole reservation back; its addresses may be anyone's afterwards. The struct becomes {0}; releasing such a
+ * struct does nothing.
+ *
+ * Errors   FALLOW_ERR_OS, FALLOW_ERR_MAP_COUNT   the system refused; the region is as it was
+ * Cost     one system call, and the time to give its memory back
+ * Source   munmap(2); Microsoft Learn, VirtualFree, MEM_RELEASE
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *region);
+
+/* Make pages of a region readable and writable.
+ *
+ *   region        a live reservation
+ *   offset_bytes  where the range starts in the region; a multiple of its page_bytes
+ *   size_bytes    bytes, a multiple of its page_bytes; 0 does nothing
+ *
+ * After success newly committed pages read as zero; already committed pages keep their contents, so committing
+ * twice is fine. After failure no page has changed.
+ *
+ * Errors   FALLOW_ERR_INVALID    the range is not wholly inside the region, or not of whole pages
+ *          FALLOW_ERR_COMMIT     the system will not back it: page file, overcommit, RLIMIT_DATA
+ *          FALLOW_ERR_MAP_COUNT  vm.max_map_count; docs/platforms.md explains
+ *          FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
+ * Threads  any thread, on ranges that do not overlap
+ * Cost     one system call; the first touch of each page faults once
+ * Source   mprotect(2) and (3p), ENOMEM; Microsoft Learn, VirtualAlloc, MEM_COMMIT
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_commit(const fallow_region *region, size_t offset_bytes,
+                                                               size_t size_bytes);
+
+/* Make pages of a region fault again, and give back their memory and their commit charge. Parameters as for
+ * fallow_region_commit; pages that were not committed are fine.
+ *
+ * After success the pages fault until committed again, and then read zero. After failure the contents of the range may
+ * be gone and its memory given back, while some of it is still accessible or still charged: it may be called again,
+ * and whatever is committed again reads zero or has its old contents.
+ *
+ * Errors   FALLOW_ERR_INVALID       as for fallow_region_commit
+ *          FALLOW_ERR_MAP_COUNT     a hole here would need one more mapping than vm.max_map_count allows
+ *          FALLOW_ERR_ADDRESS_SPACE RLIMIT_AS was lowered below what is in use
+ *          FALLOW_ERR_LOCKED        mlockall(MCL_FUTURE) and RLIMIT_MEMLOCK
+ *          FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
+ * Cost     one system call, one more for each attribute of the region; the time to give the memory back
+ * Source   mmap(2), MAP_FIXED over the range; Microsoft Learn, VirtualFree, MEM_DECOMMIT
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_decommit(const fallow_region *region, size_t offset_bytes,
+                                                                 size_t size_bytes);
+
+/* Give the memory of committed pages back and leave them accessible. Parameters as for fallow_region_commit; the whole
+ * range must be committed.
+ *
+ *   purge   DONTNEED: the pages read zero. FREE: they read their old bytes or zero, each page for itself, until it is
+ *           written; the memory goes when the system needs it. DEFAULT: one of these two; what FALLOW_MADVISE says.
+ *
+ * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; DECOMMIT, which is fallow_region_decommit
+ *          FALLOW_ERR_COMMIT   Windows, DONTNEED: the pages could not be committed again, and are reserved now
+ *          FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ * Cost     one system call and the time to give the memory back
+ * Source   madvise(2), MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE; Microsoft Learn, VirtualAlloc, MEM_RESET
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_purge(const fallow_region *region, size_t offset_bytes,
+                                                              size_t size_bytes, fallow_purge purge);
+
+/* Change what may be done with committed pages; their contents stay. Parameters as for fallow_region_commit; the whole
+ * range must be committed. Committing such pages again makes them readable and writable again.
+ *
+ * Errors   FALLOW_ERR_INVALID     as for fallow_region_commit; a protection that is none; Windows: not committed
+ *          FALLOW_ERR_MAP_COUNT   vm.max_map_count
+ *          FALLOW_ERR_PERMISSION  executable memory is forbidden here, or the range is sealed
+ *          FALLOW_ERR_COMMIT, FALLOW_ERR_OS
+ * Cost     one system call
+ * Source   mprotect(2); Microsoft Learn, VirtualProtect
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_protect(const fallow_region *region, size_t offset_bytes,
+                                                                size_t size_bytes, fallow_protection protection);
+
+/* Make the memory of committed pages resident now, so that touching them later does not fault. Contents stay.
+ * Parameters as for fallow_region_commit; the whole range must be committed and writable.
+ *
+ * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit
+ *          FALLOW_ERR_COMMIT, FALLOW_ERR_OS
+ * Cost     about a microsecond for each 4 KiB; in a container with a memory limit it may end the program, as touching
+ *          the pages would
+ * Source   madvise(2), MADV_POPULATE_WRITE; where it is absent, and on Windows, each page is touched
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_prefault(const fallow_region *region, size_t offset_bytes,
+                                                                 size_t size_bytes);
+
+/* Make committed pages fault as guards; their contents are dropped. Parameters as for fallow_region_commit; the whole
+ * range must be committed. Until fallow_region_unguard, only that, decommit and release may be called on the range.
+ *
+ * Errors   FALLOW_ERR_INVALID    as for fallow_region_commit
+ *          FALLOW_ERR_MAP_COUNT  where guards cost mappings: vm.max_map_count
+ *          FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ * Cost     one system call. Linux 6.13 and later: no mapping, however many guards there are; elsewhere as decommit
+ * Source   madvise(2), MADV_GUARD_INSTALL, used where a probe has shown that it guards; else as decommit
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_guard(const fallow_region *region, size_t offset_bytes,
+                                                              size_t size_bytes);
+
+/* Make guarded pages readable and writable again; they read zero. Parameters and errors as for fallow_region_guard, and
+ * FALLOW_ERR_COMMIT where the system will not back them.
+ *
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_unguard(const fallow_region *region, size_t offset_bytes,
+                                                                size_t size_bytes);
+
+/* Tell how much of a range is in memory now. Parameters as for fallow_region_commit; pages may be committed or not.
+ *
+ *   resident_bytes_out   bytes; a lower or higher figure a moment later is normal. Linux counts pages that were only
+ *                        read, and pages purged with FREE that the system has not taken yet
+ *
+ * Errors   FALLOW_ERR_INVALID, FALLOW_ERR_OS
+ * Cost     one system call for each 16 MiB (Linux) or 4 MiB (Windows)
+ * Source   mincore(2); Microsoft Learn, QueryWorkingSetEx
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_region *region, size_t offset_bytes,
+                                                                 size_t size_bytes, size_t *resident_bytes_out);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Arenas: runs of pages
+ *
+ * An arena reserves addresses once and hands out runs of whole pages from them, the lowest address at which the run
+ * fits. Pages are committed as they are first used, in steps of grow_bytes. Freed pages keep their memory until it is
+ * given back with fallow_arena_trim, in the arena's purge mode. When the reservation is full, or the address space was
+ * too small for it, the arena adds further reservations; runs come from the oldest one in which they fit.
+ *
+ * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
+ * used. Nothing is stored in free pages. The cost of every call below grows with the logarithm of the arena's size, not
+ * with the length of the run, apart from what the system does for the memory itself.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct fallow_arena fallow_arena;
+
+/* A run of pages, as fallow_arena_alloc_run and fallow_arena_run_of tell it. */
+typedef struct fallow_run {
+    void *base;
+    size_t size_bytes; /* a whole number of the arena's pages: what was asked for, rounded up */
+    bool is_zero;      /* every byte of it is known to be zero; exact: true means zero. run_of always says false */
+} fallow_run;
+
+/* Flags of fallow_run_options. */
+enum {
+    FALLOW_RUN_ZEROED = 1 << 0,      /* is_zero will be true */
+    FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit */
+    FALLOW_RUN_TOP_DOWN = 1 << 2,    /* the highest address at which it fits, in the oldest reservation where it does */
+    FALLOW_RUN_NO_CACHE = 1 << 3,    /* not from or through a thread's cache (this version has none) */
+    FALLOW_RUN_NO_GROW = 1 << 4      /* only from memory that is committed already; else FALLOW_ERR_EXHAUSTED */
+};
+
+typedef struct fallow_run_options {
+    size_t align_bytes; /* base is a multiple of it; a power of two; 0 = the arena's page */
+    uint32_t flags;     /* FALLOW_RUN_* */
+    void *at;           /* exactly here, or FALLOW_ERR_EXHAUSTED; a multiple of the arena's page; NULL = anywhere */
+} fallow_run_options;
+
+/* Values of fallow_arena_options.thread_cache_bytes. */
+#define FALLOW_CACHE_NONE SIZE_MAX /* no thread caches: strict lowest-address placement */
+
+typedef enum fallow_scavenge {
+    FALLOW_SCAVENGE_DEFAULT = 0,
+    FALLOW_SCAVENGE_OFF = 1,
+    FALLOW_SCAVENGE_ASSIST = 2,
+    FALLOW_SCAVENGE_THREAD = 3
+} fallow_scavenge;
+
+/* Flags of fallow_arena_options. */
+enum {
+    FALLOW_ARENA_FIXED = 1 << 0,       /* never a second reservation */
+    FALLOW_ARENA_HUGE_PAGES = 1 << 1,  /* as FALLOW_REGION_HUGE_PAGES, on all of the arena */
+    FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* as FALLOW_REGION_LARGE_PAGES; FALLOW_ERR_UNSUPPORTED in this version */
+    FALLOW_ARENA_NO_FORK = 1 << 3,     /* as FALLOW_REGION_NO_FORK: a child must not touch the arena */
+    FALLOW_ARENA_NO_DUMP = 1 << 4      /* as FALLOW_REGION_NO_DUMP */
+};
+
+/* {0} is a good arena. */
+typedef struct fallow_arena_options {
+    size_t reserve_bytes;      /* what runs can use; bookkeeping is reserved beside it. 0 = FALLOW_RESERVE, else 64 GiB,
+                                  256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
+                                  near. Rounded up to whole pages */
+    size_t min_reserve_bytes;  /* the least to start with when the system refuses reserve_bytes, which is halved down to
+                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED is set */
+    size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
+    size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
+    size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
+    size_t thread_cache_bytes; /* this version has no thread caches: every value acts as FALLOW_CACHE_NONE */
+    unsigned retain_percent;   /* 0 to 1000; for the scavenger, which this version does not have: checked, unused */
+    unsigned purge_delay_ms;   /* likewise */
+    fallow_purge purge;        /* how free memory is given back; DEFAULT = FALLOW_MADVISE, else DONTNEED */
+    fallow_scavenge scavenge;  /* this version gives memory back in fallow_arena_trim only: every value acts as OFF */
+    const char *name;          /* optional; at most FALLOW_NAME_BYTES - 1 bytes */
+    uint32_t flags;            /* FALLOW_ARENA_* */
+
+    /* Called before the arena commits memory, its bookkeeping included; false refuses, and the call that needed the
+     * memory fails with FALLOW_ERR_LIMIT. Optional. Called with the arena's lock held: must not call the arena. */
+    bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);
+    /* Called after memory is no longer committed: after a decommit, after a commit that was granted but failed, and for
+     * the rest at destroy, so that what was granted and what was taken back add up. Optional; same rule. */
+    void (*after_decommit)(void *callback_context, void *base, size_t size_bytes);
+    void *callback_context; /* handed to both */
+} fallow_arena_options;
+
+/* Create an arena.
+ *
+ *   options     optional; NULL is the same as {0}
+ *   arena_out   the arena; destroyed with fallow_arena_destroy
+ *
+ * Errors   FALLOW_ERR_INVALID        an option out of its range
+ *          FALLOW_ERR_UNSUPPORTED    FALLOW_ARENA_LARGE_PAGES
+ *          FALLOW_ERR_LIMIT          limit_bytes is less than the bookkeeping needs, or before_commit refused
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ * Threads  any thread
+ * Cost     a few system calls; microseconds and a few KiB of memory, whatever its size
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_create(const fallow_arena_options *options,
+                                                              fallow_arena **arena_out);
+
+/* Destroy an arena with all its runs. NULL does nothing. No other call on the arena may be under way or come later. */
+FALLOW_API void fallow_arena_destroy(fallow_arena *arena);
+
+/* Take a run of pages: the lowest address at which it fits.
+ *
+ *   size_bytes   bytes, not 0; rounded up to whole pages of the arena
+ *   base_out     the run; readable and writable. Its contents are unspecified: fallow_arena_alloc_run tells or clears
+ *
+ * Errors   FALLOW_ERR_INVALID        size 0, or too large to round
+ *          FALLOW_ERR_LIMIT          limit_bytes, or before_commit
+ *          FALLOW_ERR_EXHAUSTED      no free run that long, and the arena may not reserve more (FIXED)
+ *          FALLOW_ERR_ADDRESS_SPACE  it would have to reserve more, and the system refused
+ *          FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ * Threads  any thread
+ * Cost     tens of nanoseconds when the pages are committed; else one system call for each grow_bytes
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out);
+
+/* Take a run of pages with options: alignment, zeroed, addresses only, at the top, at an exact place.
+ *
+ *   options   optional; NULL is the same as {0}
+ *   run_out   the run; is_zero tells whether every byte is known to be zero
+ *
+ * Errors   as fallow_arena_alloc; FALLOW_ERR_INVALID also for an alignment that is no power of two, an unaligned `at`,
+ *          an unknown flag, UNCOMMITTED together with ZEROED or NO_GROW. An `at` outside the arena is
+ *          FALLOW_ERR_EXHAUSTED
+ * Threads  any thread
+ * Cost     as fallow_arena_alloc; ZEROED writes the pages that are not known to be zero
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes,
+                                                                 const fallow_run_options *options,
+                                                                 fallow_run *run_out);
+
+/* Give a run back.
+ *
+ *   base         the run's base; NULL does nothing
+ *   size_bytes   its size: what was asked for, or the same rounded up to whole pages
+ *
+ * A base that is not that of a live run of this arena, or a size that is not its size, stops the program.
+ *
+ * Threads  any thread, whichever took the run
+ * Cost     tens of nanoseconds; no system call
+ * Since    0.1 */
+FALLOW_API void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes);
+
+/* Make a run longer where it is.
+ *
+ *   base        the run's base; anything but a live run's base stops the program
+ *   old_bytes   its size; a wrong one stops the program
+ *   new_bytes   the size to have; not less than old_bytes
+ *
+ * The new pages are committed if the run's last page is; their contents are unspecified.
+ *
+ * Errors   FALLOW_ERR_INVALID    new_bytes is less than old_bytes, or too large to round
+ *          FALLOW_ERR_EXHAUSTED  the pages behind it are not free
+ *          FALLOW_ERR_LIMIT, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_extend(fallow_arena *arena, void *base, size_t old_bytes,
+                                                              size_t new_bytes);
+
+/* Give back the end of a run. The first new_bytes, rounded up to whole pages, stay.
+ *
+ *   new_bytes   not 0, not more than old_bytes; anything else stops the program
+ *
+ * Since    0.1 */
+FALLOW_API void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size_t new_bytes);
+
+/* Make one run into two, which are freed each for itself. No page moves or changes.
+ *
+ *   size_bytes    the run's size; a wrong one stops the program
+ *   first_bytes   where the second run starts: a multiple of the arena's page, not 0, less than size_bytes; anything
+ *                 else stops the program
+ *
+ * Since    0.1 */
+FALLOW_API void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size_t first_bytes);
+
+/* Commit pages of a live run that was taken with FALLOW_RUN_UNCOMMITTED: they become readable and writable. Pages that
+ * are committed already keep their contents; new ones read zero.
+ *
+ *   base         a multiple of the arena's page, inside a live run; else the program is stopped
+ *   size_bytes   bytes; rounded up to whole pages; the range must end inside the same run, else the program is stopped
+ *
+ * Errors   FALLOW_ERR_LIMIT, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS: nothing changed
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_commit(fallow_arena *arena, void *base, size_t size_bytes);
+
+/* Make pages of a live run fault again and give back their memory and commit charge. Parameters as for
+ * fallow_arena_commit.
+ *
+ * Errors   those of fallow_region_decommit: the contents may be gone, the pages count as committed still
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes);
+
+/* Tell whether an address lies where the arena's runs lie, in a live run or not. */
+FALLOW_API bool fallow_arena_owns(const fallow_arena *arena, const void *address);
+
+/* Find the live run that holds an address; interior addresses too.
+ *
+ *   run_out   its base and size; is_zero is false
+ *
+ * Errors   FALLOW_ERR_INVALID  the address is not in a live run of this arena
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *arena, const void *address,
+                                                              fallow_run *run_out);
+
+/* Give memory of free pages back to the system, highest addresses first, in the arena's purge mode.
+ *
+ *   keep_bytes           stop when free pages hold no more than this; 0 = give back all
+ *   released_bytes_out   optional; the bytes given back by this call. Pages already purged with FREE are not counted
+ *
+ * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
+ * Cost     one system call for each free piece, and the time to give the memory back. The arena is locked meanwhile
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
+                                                            size_t *released_bytes_out);
+
+/* Where an arena's bytes are. All counted by page state; at every moment
+ *
+ *   backed    = in_use + cached + retained + released_lazy + metadata      what may hold memory; what limit_bytes bounds
+ *   committed = backed + released_zero                                     what can be accessed
+ *   reserved  = committed + the rest, which faults when touched */
+typedef struct fallow_arena_stats {
+    size_t reserved_bytes;      /* all reservations of the arena, bookkeeping included */
+    size_t committed_bytes;     /* readable and writable */
+    size_t backed_bytes;        /* may hold memory */
+    size_t in_use_bytes;        /* committed pages of live runs */
+    size_t cached_bytes;        /* runs kept in thread caches; 0 in this version */
+    size_t retained_bytes;      /* free pages that still hold memory */
+    size_t released_lazy_bytes; /* free pages purged with FREE: memory the system may take at any time */
+    size_t released_zero_bytes; /* free pages without memory that are still accessible: purged, or committed ahead */
+    size_t metadata_bytes;      /* bookkeeping, committed */
+    size_t uncommitted_bytes;   /* pages of live runs that are addresses only */
+    size_t usable_bytes;        /* what runs could use in all: reserve_bytes, or what could be had of it */
+    size_t peak_in_use_bytes;   /* the highest in_use_bytes so far */
+    size_t extent_bytes;        /* from the lowest to the end of the highest page in use, summed over reservations */
+    size_t page_bytes;          /* the arena's page */
+    size_t run_count;           /* live runs */
+    size_t region_count;        /* reservations */
+    uint64_t commit_calls;      /* how often the system was asked to commit */
+    uint64_t purge_calls;       /* how often it was asked to purge or decommit */
+    fallow_purge purge;         /* the mode in force: never DEFAULT */
+} fallow_arena_stats;
+
+/* Read the figures of one moment.
+ *
+ * Cost     one pass over the reservations; extent_bytes looks for the highest page in use
+ * Since    0.1 */
+FALLOW_API void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out);
+
+/* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
+ *
+ * Returns  FALLOW_OK, or FALLOW_ERR_INVALID when something has overwritten it
+ * Cost     what has been used of the arena; the arena is locked meanwhile
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * System: what this machine allows, and what is in force
+ *
+ * Environment, read once when first needed, ignored in set-id programs; a bad value is told in environment_error and
+ * has no effect:
+ *   FALLOW_MADVISE=dontneed|free|decommit   what FALLOW_PURGE_DEFAULT means
+ *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
+typedef struct fallow_system {
+    char os_name[64];                 /* for example "Linux 6.18.44" or "Windows 6.1.7601 (Wine 8.0)" */
+    size_t page_bytes;                /* the OS page */
+    size_t granularity_bytes;         /* what bases of reservations are multiples of */
+    size_t large_page_bytes;          /* explicit large pages; 0 = none */
+    uint64_t address_space_bytes;     /* the user part of the address space */
+    uint64_t address_space_limit;     /* bytes, RLIMIT_AS */
+    uint64_t data_limit;              /* bytes, RLIMIT_DATA */
+    uint64_t locked_limit;            /* bytes, RLIMIT_MEMLOCK */
+    uint64_t memory_bytes;            /* physical memory */
+    uint64_t commit_limit;            /* bytes the system can promise: CommitLimit, or memory and page file */
+    uint64_t committed_bytes;         /* bytes it has promised: Committed_AS */
+    uint64_t map_count_limit;         /* mappings of a process, vm.max_map_count */
+    int overcommit_mode;              /* vm.overcommit_memory: 0, 1 or 2; -1 where there is no such thing */
+    bool has_lazy_purge;              /* FREE is lazy here, not the same as DONTNEED */
+    bool has_guard_install;           /* guards cost no mapping */
+    bool has_populate;                /* prefault is one system call */
+    bool has_mapping_names;           /* the system shows names */
+    bool is_emulated;                 /* qemu-user: advice succeeds and does nothing */
+    bool is_wine;                     /* the Windows build under Wine */
+    fallow_purge purge;               /* what FALLOW_PURGE_DEFAULT means now: DONTNEED, FREE or DECOMMIT */
+    bool is_purge_from_environment;   /* FALLOW_MADVISE said so */
+    size_t reserve_bytes;             /* what reserve_bytes 0 means now */
+    bool is_reserve_from_environment; /* FALLOW_RESERVE said so */
+    char environment_error[160];      /* "" or what is wrong with which variable */
+} fallow_system;
+
+/* Tell what this system allows and what is in force.
+ *
+ * Cost     some system calls; figures are read anew each time, probes run once
+ * Since    0.1 */
+FALLOW_API void fallow_system_info(fallow_system *system_out);
+
+/* The memory of this process as the system counts it, all of it, fallow's or not. */
+typedef struct fallow_process {
+    uint64_t virtual_bytes;       /* VSZ: all mappings, whatever they cost */
+    uint64_t resident_bytes;      /* RSS, working set */
+    uint64_t peak_resident_bytes; /* its highest value so far; 0 where the system does not tell */
+    uint64_t committed_bytes;     /* private memory that can be written */
+    uint64_t lazy_free_bytes;     /* part of resident_bytes that the system may take at any time; Linux */
+    uint64_t map_count;           /* mappings */
+} fallow_process;
+
+/* Read them.
+ *
+ * Errors   FALLOW_ERR_OS, FALLOW_ERR_PERMISSION   the system does not tell (no /proc)
+ * Cost     some system calls; grows with the number of mappings
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_process_info(fallow_process *process_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

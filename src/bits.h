@@ -1,0 +1,95 @@
+/* One-word bit and alignment arithmetic. Sees: nothing.
+ *
+ * Masks and positions count from the least significant bit. Alignments are powers of two. */
+#ifndef FALLOW_BITS_H
+#define FALLOW_BITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#endif
+
+static inline bool fallow__is_power_of_two(uint64_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* Round down or up to a multiple. Rounding up must not overflow: see fallow__align_up_checked. */
+static inline uint64_t fallow__align_down(uint64_t value, uint64_t align)
+{
+    return value & ~(align - 1);
+}
+
+static inline uint64_t fallow__align_up(uint64_t value, uint64_t align)
+{
+    return (value + align - 1) & ~(align - 1);
+}
+
+/* Round a size up; false when the result does not fit. */
+static inline bool fallow__align_up_checked(size_t value, size_t align, size_t *aligned_out)
+{
+    if (value > SIZE_MAX - (align - 1)) {
+        return false;
+    }
+    *aligned_out = (value + align - 1) & ~(align - 1);
+    return true;
+}
+
+/* The position of the lowest or highest 1 bit; value is not 0. */
+static inline unsigned fallow__lowest_bit(uint64_t value)
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    unsigned long position;
+#if UINTPTR_MAX > 0xffffffffu
+    _BitScanForward64(&position, value);
+    return (unsigned)position;
+#else
+    if (_BitScanForward(&position, (unsigned long)value)) {
+        return (unsigned)position;
+    }
+    _BitScanForward(&position, (unsigned long)(value >> 32));
+    return (unsigned)position + 32;
+#endif
+#else
+    return (unsigned)__builtin_ctzll(value);
+#endif
+}
+
+static inline unsigned fallow__highest_bit(uint64_t value)
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    unsigned long position;
+#if UINTPTR_MAX > 0xffffffffu
+    _BitScanReverse64(&position, value);
+    return (unsigned)position;
+#else
+    if (_BitScanReverse(&position, (unsigned long)(value >> 32))) {
+        return (unsigned)position + 32;
+    }
+    _BitScanReverse(&position, (unsigned long)value);
+    return (unsigned)position;
+#endif
+#else
+    return 63u - (unsigned)__builtin_clzll(value);
+#endif
+}
+
+/* How many bits are 1. In plain arithmetic: without -mpopcnt the compiler's builtin is a call into its own library. */
+static inline unsigned fallow__count_bits(uint64_t value)
+{
+    value -= (value >> 1) & 0x5555555555555555u;
+    value = (value & 0x3333333333333333u) + ((value >> 2) & 0x3333333333333333u);
+    value = (value + (value >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((value * 0x0101010101010101u) >> 56);
+}
+
+/* `count` ones from position `first` on; first + count is at most 64, count at least 1. */
+static inline uint64_t fallow__mask(unsigned first, unsigned count)
+{
+    return (~(uint64_t)0 >> (64 - count)) << first;
+}
+
+#endif

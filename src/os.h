@@ -1,0 +1,126 @@
+/* Everything fallow asks of an operating system.
+ *
+ * Three implementations: src/posix, src/win32, and tests/sim_os.c, a simulated system. The build picks one. No other
+ * file of the library includes a system header or tests which system it is on.
+ *
+ * Memory states. A page of a reservation is in one of these, and each call below is one transition:
+ *
+ *              reserve            commit
+ *      none ------------> reserved ------> committed ---+ purge: committed, contents zero or lazily freed
+ *       ^                   |  ^              |         | protect, guard: committed, accessible otherwise
+ *       +-- release --------+  +-- decommit --+ <-------+
+ *
+ *   none       not ours                      touching: undefined
+ *   reserved   addresses only, no charge     touching: faults
+ *   committed  charged; zero when new        touching: works
+ *
+ * What every call may assume: the region is a live reservation made by fallow__os_reserve; the range lies wholly inside
+ * it, starts and ends on multiples of its page_bytes, and is not empty. Callers check this before they call (region.c,
+ * arena.c), so the implementations do not check again.
+ *
+ * What every call promises: FALLOW_OK, or a status that names the cause, with the detail in *error_out; and unless its
+ * comment says otherwise, on failure nothing has changed. errno and GetLastError are not part of the promise.
+ *
+ * Ranges of one region that do not overlap may be worked on by several threads at once. */
+#ifndef FALLOW_OS_H
+#define FALLOW_OS_H
+
+#include "fallow.h"
+
+/* Why a call failed, as far as it could be found out. */
+typedef struct fallow__os_error {
+    int64_t code;           /* errno or GetLastError(); 0 if the system was not asked */
+    const char *limit_name; /* the limit that was hit; NULL if none was found */
+    uint64_t limit_value;
+} fallow__os_error;
+
+/* --- facts ------------------------------------------------------------------------------------------------- */
+
+/* The OS page in bytes: a power of two, the same for the life of the process. Cheap: may be called anywhere. */
+size_t fallow__os_page_bytes(void);
+
+/* Fill in all that the OS tells of a fallow_system: everything but what config.c decides (purge, reserve_bytes, their
+ * sources, environment_error). Probes run once per process. */
+void fallow__os_system(fallow_system *system_out);
+
+/* The figures of this process. */
+fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *error_out);
+
+/* How many more bytes of address space this process may reserve: RLIMIT_AS less what is in use; UINT64_MAX if there is
+ * no such limit. */
+uint64_t fallow__os_address_space_left(void);
+
+/* Copy an environment variable. Returns its length, or -1 when it is not set, does not fit with its terminating zero,
+ * or the program runs with more rights than its caller (set-id). */
+int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_bytes);
+
+/* --- memory ------------------------------------------------------------------------------------------------ */
+
+/* Reserve. size_bytes is a multiple of the OS page, align_bytes a power of two (0 = any), hint a multiple of the OS
+ * page. One try at this one size: halving is the caller's. Name and advice are applied; a kind of advice that the
+ * system refuses is taken out of region_out->flags and is no failure. On success region_out is complete. */
+fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
+                                 fallow__os_error *error_out);
+
+/* The whole of it. */
+fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
+
+/* Committed pages in the range keep their contents and become readable and writable. All or nothing. */
+fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes,
+                                fallow__os_error *error_out);
+
+/* What a decommit that failed has left. Ordered: more is left to the right. */
+typedef enum fallow__os_left {
+    FALLOW__OS_LEFT_NOTHING,    /* not failed: faults, uncharged */
+    FALLOW__OS_LEFT_CHARGED,    /* faults, memory given back, still counted against commit or mapping limits */
+    FALLOW__OS_LEFT_ACCESSIBLE, /* memory given back, reads zero, still accessible */
+    FALLOW__OS_LEFT_ALL         /* nothing changed */
+} fallow__os_left;
+
+/* *left_out is always written, and is NOTHING exactly on success. */
+fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_t size_bytes, fallow__os_left *left_out,
+                                  fallow__os_error *error_out);
+
+/* Give memory of committed pages back. purge is DONTNEED or FREE. *is_zero_out tells whether the pages are now known to
+ * read zero, which FREE may find too where the system has no lazy way. On failure *is_committed_out tells whether the
+ * pages are still accessible: false only on Windows, when DONTNEED decommitted them and could not commit again. */
+fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
+                               bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out);
+
+fallow_status fallow__os_protect(const fallow_region *region, void *base, size_t size_bytes,
+                                 fallow_protection protection, fallow__os_error *error_out);
+fallow_status fallow__os_prefault(const fallow_region *region, void *base, size_t size_bytes,
+                                  fallow__os_error *error_out);
+fallow_status fallow__os_guard(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error_out);
+fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t size_bytes,
+                                 fallow__os_error *error_out);
+fallow_status fallow__os_resident(const fallow_region *region, void *base, size_t size_bytes,
+                                  size_t *resident_bytes_out, fallow__os_error *error_out);
+
+/* --- lock -------------------------------------------------------------------------------------------------- */
+
+/* Room for the system's plain mutex; each implementation asserts that it fits. All zero is not a valid lock. */
+typedef struct fallow__os_lock {
+    uint64_t room[8];
+} fallow__os_lock;
+
+void fallow__os_lock_init(fallow__os_lock *lock);
+void fallow__os_lock_destroy(fallow__os_lock *lock);
+void fallow__os_lock_acquire(fallow__os_lock *lock);
+void fallow__os_lock_release(fallow__os_lock *lock);
+
+/* Run initialise() once per process, however many threads ask; returns when it has run. *once starts as {0}. */
+typedef struct fallow__os_once {
+    uint64_t room[2];
+} fallow__os_once;
+void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void));
+
+/* --- last words -------------------------------------------------------------------------------------------- */
+
+/* Write message and a newline to stderr and end the program abnormally (abort). message has no newline. */
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void fallow__os_stop(const char *message);
+
+#endif

@@ -1,0 +1,151 @@
+/* Which pages of a reservation are free, and where a run of them fits.
+ *
+ * Pure logic: page numbers from 0, no address, no call to an OS, in storage that the caller gives. pages.c explains the
+ * structure. Sees: bits.h, status.h (for the asserts).
+ *
+ * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
+ * fallow__pages_init, and `block_count` blocks of `block_bytes` one after another, each of which holds the bitmaps of
+ * `block_pages` pages. A block must be accessible, and zero the first time, before a call changes or asks about pages in
+ * it; such calls are marked "block". Searches look only at what has been written before. Where page_count is not a
+ * multiple of block_pages, the last block must be accessible for fallow__pages_init already. Blocks stay accessible.
+ *
+ * No call here fails or allocates. Ranges are half-open: [first, first + count), count at least 1, inside page_count;
+ * anything else is a bug of the library and an assertion. One thread at a time. */
+#ifndef FALLOW_PAGES_H
+#define FALLOW_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a page is. A fresh page is FREE_NONE, and that is 0, so fresh zero storage says the right thing.
+ *
+ *              used mark have
+ *   FREE_NONE    0    0    0    free, not accessible; commit before use; will read zero
+ *   FREE_ZERO    0    0    1    free, accessible, reads zero
+ *   FREE_LAZY    0    1    0    free, accessible, purged lazily: old bytes or zero
+ *   FREE_DIRTY   0    1    1    free, accessible, holds old bytes
+ *   REST_NONE    1    0    0    in a run, not its first page; addresses only
+ *   REST         1    0    1    in a run, not its first page; committed
+ *   START_NONE   1    1    0    first page of a run; addresses only
+ *   START        1    1    1    first page of a run; committed */
+typedef enum fallow__page_state {
+    FALLOW__FREE_NONE = 0,
+    FALLOW__FREE_ZERO = 1,
+    FALLOW__FREE_LAZY = 2,
+    FALLOW__FREE_DIRTY = 3,
+    FALLOW__REST_NONE = 4,
+    FALLOW__REST = 5,
+    FALLOW__START_NONE = 6,
+    FALLOW__START = 7
+} fallow__page_state;
+
+/* Sets of states: bit s stands for state s. */
+#define FALLOW__STATES(state) (1u << (state))
+#define FALLOW__STATES_FREE 0x0fu
+#define FALLOW__STATES_USED 0xf0u
+#define FALLOW__STATES_REST (FALLOW__STATES(FALLOW__REST_NONE) | FALLOW__STATES(FALLOW__REST))
+#define FALLOW__STATES_START (FALLOW__STATES(FALLOW__START_NONE) | FALLOW__STATES(FALLOW__START))
+/* used and committed, and free but with bytes that are not known to be zero */
+#define FALLOW__STATES_IN_USE (FALLOW__STATES(FALLOW__REST) | FALLOW__STATES(FALLOW__START))
+#define FALLOW__STATES_OLD (FALLOW__STATES(FALLOW__FREE_LAZY) | FALLOW__STATES(FALLOW__FREE_DIRTY))
+
+/* The most pages: 2^36 of 4 KiB are 256 TiB, twice the user part of a 48-bit address space. */
+#define FALLOW__PAGES_MAX ((uint64_t)1 << 36)
+
+/* Levels of the tree: 512 pages * 8^9 = 2^36, so leaves and nine levels above them. */
+#define FALLOW__PAGES_LEVELS_MAX 10
+
+/* Pages of one bitmap chunk: 512 bits are one cache line of each plane. */
+#define FALLOW__CHUNK_PAGES 512
+
+/* Chunks whose summary may be late: see pages.c. */
+#define FALLOW__LATE_SLOTS 16
+
+/* Size classes of the search bounds: 1 to 8, then two for each doubling up to 2^36: 8 + 2 * 33. */
+#define FALLOW__SIZE_CLASSES 74
+
+typedef struct fallow__pages_plan {
+    uint64_t page_count;
+    uint64_t block_pages;  /* pages of one block */
+    uint64_t block_count;
+    size_t block_bytes;    /* a multiple of the OS page */
+    size_t upper_bytes;
+} fallow__pages_plan;
+
+typedef struct fallow__pages {
+    uint64_t page_count;
+    uint64_t chunk_count;
+    unsigned levels; /* of the tree; the root is at level levels - 1, leaves (chunks) at level 0 */
+    unsigned char *upper;
+    unsigned char *blocks;
+    size_t block_bytes;
+    size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
+    uint64_t state_pages[8];                       /* how many pages are in each state */
+    uint32_t late[FALLOW__LATE_SLOTS];             /* chunk + 1, or 0 */
+    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of the class's size starts in a chunk below it */
+    uint32_t bound_top;                            /* no bound is above it */
+} fallow__pages;
+
+/* What to look for. */
+typedef struct fallow__pages_request {
+    uint64_t count;   /* pages, at least 1 */
+    uint64_t align;   /* (first + phase) is a multiple of it; a power of two; 0 and 1 = any */
+    uint64_t phase;   /* in pages */
+    uint64_t from;    /* not below this page */
+    bool is_top_down; /* the highest fit instead of the lowest; from must be 0 */
+} fallow__pages_request;
+
+/* How much storage page_count pages need; page_count is 1 to FALLOW__PAGES_MAX. */
+void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out);
+
+/* All pages FREE_NONE. upper and blocks are aligned to 64 bytes. */
+void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, void *upper, void *blocks);
+
+/* The lowest (or highest) first page at which a free run of request->count pages fits, exactly. false: there is none.
+ * Changes nothing that a caller can see. O(levels) without alignment. */
+bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *request, uint64_t *first_out);
+
+/* The set of states that occur in a range (block). */
+unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count);
+
+/* A piece: pages of one state from `page` on, up to *end_out, not beyond `limit`; not always the longest (block). */
+fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint64_t limit, uint64_t *end_out);
+
+/* Take a free range as one run (block): START, then REST; or the _NONE states if it is not committed. */
+void fallow__pages_take(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
+
+/* Add a free range behind the last page of a run to that run (block). */
+void fallow__pages_append(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
+
+/* Free a range of used pages (block): committed ones become FREE_DIRTY, the others FREE_NONE. The caller has checked
+ * that it is a whole run, or the end of one. */
+void fallow__pages_free(fallow__pages *pages, uint64_t first, uint64_t count);
+
+/* A run that covers `page` starts a new run there (block); page is not the first of its run. */
+void fallow__pages_split(fallow__pages *pages, uint64_t page);
+
+/* Say of a range of free pages that they are all in another free state now (block). */
+void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count, fallow__page_state state);
+
+/* Say of a range inside one run that its pages are all committed now, or are not (block). */
+void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
+
+/* Where the run that starts at `first` ends (block). */
+uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first);
+
+/* Where the run that holds the used page `page` starts (block). */
+uint64_t fallow__pages_run_start(fallow__pages *pages, uint64_t page);
+
+/* The highest longest range below `below` whose pages are all in states of the set `states`; false: there is none.
+ * With maximal ranges in address order this walks them downward: pass the last answer's first page as `below`. */
+bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned states, uint64_t *first_out,
+                              uint64_t *count_out);
+
+/* The lowest page in a state of the set, from `from` on; page_count if there is none. */
+uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, unsigned states);
+
+/* Compare everything with itself: summaries with bitmaps, counters with states, bounds with runs. */
+bool fallow__pages_verify(fallow__pages *pages);
+
+#endif
