@@ -1,0 +1,1301 @@
+/* The page allocator: bitmaps under a lazily updated tree of summaries.
+ *
+ * Bitmaps. Every page has a state of three bits (pages.h). 512 pages make a *chunk*: three planes of 512 bits, each one
+ * cache line.
+ *
+ * Tree. Above the chunks stands a tree with eight children to a node. A node says of its pages: how many are free at
+ * its start, the longest free run in it, how many are free at its end. A search for a run goes from the root to the one
+ * place where it fits, and looks at no more than eight nodes on each level: a run lies wholly inside a child, or it
+ * straddles children and shows in their ends and starts.
+ *
+ *      level 9                       root: one node, whatever the size of the arena
+ *      ...        +-------+-------+--
+ *      level 3    | block | block |     one node for each block of 512 chunks          } upper storage
+ *      ------------------------------------------------------------------------------
+ *      level 2      8 nodes in a block, 64 chunks each                                 } block storage:
+ *      level 1     64 nodes in a block,  8 chunks each                                 } accessible only
+ *      level 0    512 nodes in a block, one for each chunk                             } where runs have
+ *      chunks     512 chunks in a block: planes used, mark, have                       } been
+ *
+ * Lazy in space: uniform nodes. A node with a `state` other than MIXED says that all its pages are in that state, and
+ * what lies below it is stale: never read, perhaps never written. Before a part of it changes it is *opened*: its state
+ * is written into its eight children (or its chunk's planes), and it becomes MIXED. So a change of any length writes
+ * the nodes along two paths, from the root to its two ends, and an empty arena is a single node.
+ *
+ * Lazy in time: late chunks. A small change writes its chunk's planes and puts the chunk among the *late* ones, whose
+ * nodes, and those above, say what was true before. All late chunks are *settled*, that is summarised and passed
+ * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
+ * no search (see bounds), and so most changes never reach the tree one by one.
+ *
+ * Bounds. For each size class: no free run of that size starts in a word (64 pages) below the bound. Raised when a
+ * search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
+ * late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its
+ * bound.
+ *
+ * Invariants, checked by fallow__pages_verify:
+ *   1. A node that is MIXED has valid children. All ancestors of a late chunk, and its own node, are MIXED: its planes
+ *      are valid, and no settling above can make an ancestor uniform behind its back.
+ *   2. Once the late chunks are settled, each MIXED node's summary is that of its children or planes.
+ *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
+ *   4. A REST page follows a used page.
+ *   5. state_pages counts the pages of each state; bounds are lower bounds. */
+#include "pages.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "bits.h"
+#include "status.h"
+
+enum {
+    WORDS = FALLOW__CHUNK_PAGES / 64, /* words of a plane */
+    CHILDREN = 8,
+    CHILDREN_SHIFT = 3,
+    CHUNK_SHIFT = 9,  /* log2 of FALLOW__CHUNK_PAGES */
+    BLOCK_LEVEL = 3,  /* the level at which a node stands for a block */
+    BLOCK_CHUNKS = 512,
+    MIXED = 8 /* the state of a node whose pages differ */
+};
+
+static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
+static_assert(BLOCK_CHUNKS == 1 << (BLOCK_LEVEL * CHILDREN_SHIFT), "a block is one node at BLOCK_LEVEL");
+static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * (FALLOW__PAGES_LEVELS_MAX - 1)),
+              "the tree can be as high as the largest arena needs");
+static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
+
+typedef struct chunk {
+    uint64_t used[WORDS];
+    uint64_t mark[WORDS];
+    uint64_t have[WORDS];
+} chunk;
+
+/* A node as the code works with it. */
+typedef struct node {
+    uint64_t start; /* free pages at its start */
+    uint64_t max;   /* the longest free run */
+    uint64_t end;   /* free pages at its end */
+    unsigned state; /* the state of all its pages, or MIXED */
+} node;
+
+/* A node as it is stored at level 3 and above. Below, it is packed into one word: 20 bits each for start, max and end
+ * (a level 2 node has 2^15 pages), 4 for the state, so that eight siblings are one cache line. */
+typedef struct wide_node {
+    uint64_t start;
+    uint64_t max;
+    uint64_t end;
+    uint64_t state;
+} wide_node;
+
+enum {
+    PACKED_BITS = 20
+};
+#define PACKED_MASK (((uint64_t)1 << PACKED_BITS) - 1)
+
+/* --- sizes and places -------------------------------------------------------------------------------------- */
+
+static inline uint64_t level_pages(unsigned level)
+{
+    return (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * level);
+}
+
+static inline uint64_t pages_capacity(const fallow__pages *pages)
+{
+    return level_pages(pages->levels - 1);
+}
+
+static inline unsigned char *block_place(const fallow__pages *pages, uint64_t block)
+{
+    return pages->blocks + block * pages->block_bytes;
+}
+
+static inline chunk *chunk_place(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return (chunk *)(void *)block_place(pages, chunk_index / BLOCK_CHUNKS) + chunk_index % BLOCK_CHUNKS;
+}
+
+static inline uint64_t *packed_place(const fallow__pages *pages, unsigned level, uint64_t index)
+{
+    unsigned shift = CHILDREN_SHIFT * (BLOCK_LEVEL - level);
+    unsigned char *block = block_place(pages, index >> shift);
+    return (uint64_t *)(void *)(block + pages->level_offset[level]) + (index & (((uint64_t)1 << shift) - 1));
+}
+
+static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, uint64_t index)
+{
+    return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
+}
+
+static inline node node_load(const fallow__pages *pages, unsigned level, uint64_t index)
+{
+    if (level < BLOCK_LEVEL) {
+        uint64_t word = *packed_place(pages, level, index);
+        return (node){
+            .start = word & PACKED_MASK,
+            .max = (word >> PACKED_BITS) & PACKED_MASK,
+            .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
+            .state = (unsigned)(word >> (3 * PACKED_BITS)),
+        };
+    }
+    const wide_node *wide = wide_place(pages, level, index);
+    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+}
+
+static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
+{
+    if (level < BLOCK_LEVEL) {
+        *packed_place(pages, level, index) = value.start | value.max << PACKED_BITS | value.end << (2 * PACKED_BITS) |
+                                             (uint64_t)value.state << (3 * PACKED_BITS);
+        return;
+    }
+    *wide_place(pages, level, index) =
+        (wide_node){.start = value.start, .max = value.max, .end = value.end, .state = value.state};
+}
+
+static inline bool node_equal(node left, node right)
+{
+    return left.start == right.start && left.max == right.max && left.end == right.end && left.state == right.state;
+}
+
+static inline node node_uniform(unsigned level, unsigned state)
+{
+    uint64_t free_pages = (FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0 ? level_pages(level) : 0;
+    return (node){.start = free_pages, .max = free_pages, .end = free_pages, .state = state};
+}
+
+/* --- planes ------------------------------------------------------------------------------------------------ */
+
+/* All ones if the state has the bit, else zero. */
+static inline uint64_t state_plane(unsigned state, unsigned bit)
+{
+    return (uint64_t)0 - ((state >> bit) & 1);
+}
+
+/* Which pages of a word are in a state. */
+static inline uint64_t word_equal(const chunk *c, unsigned word, unsigned state)
+{
+    return ~((c->used[word] ^ state_plane(state, 2)) | (c->mark[word] ^ state_plane(state, 1)) |
+             (c->have[word] ^ state_plane(state, 0)));
+}
+
+static inline unsigned word_state(const chunk *c, unsigned word, unsigned position)
+{
+    return (unsigned)(((c->used[word] >> position) & 1) << 2 | ((c->mark[word] >> position) & 1) << 1 |
+                      ((c->have[word] >> position) & 1));
+}
+
+static inline void word_assign(chunk *c, unsigned word, uint64_t mask, unsigned state)
+{
+    c->used[word] = (c->used[word] & ~mask) | (state_plane(state, 2) & mask);
+    c->mark[word] = (c->mark[word] & ~mask) | (state_plane(state, 1) & mask);
+    c->have[word] = (c->have[word] & ~mask) | (state_plane(state, 0) & mask);
+}
+
+/* Which pages of a word are in one of several states. */
+static uint64_t word_match(const chunk *c, unsigned word, unsigned states)
+{
+    uint64_t match = 0;
+    for (; states != 0; states &= states - 1) {
+        match |= word_equal(c, word, fallow__lowest_bit(states));
+    }
+    return match;
+}
+
+/* The part of the range [bit, end) of a chunk that lies in a word, as a mask; the range meets the word. */
+static inline uint64_t word_range(unsigned word, unsigned bit, unsigned end)
+{
+    unsigned first = bit > word * 64 ? bit - word * 64 : 0;
+    unsigned last = end < word * 64 + 64 ? end - word * 64 : 64;
+    return fallow__mask(first, last - first);
+}
+
+/* A change of state is a table: what each of the eight states becomes, four bits each, state 0 lowest. */
+typedef uint32_t transition;
+
+#define TRANSITION_TO(state) ((transition)(state)*0x11111111u)
+/* used pages: not committed ones become FREE_NONE, committed ones FREE_DIRTY */
+#define TRANSITION_FREE ((transition)0x30303210u)
+/* used pages: only whether they are committed changes */
+#define TRANSITION_COMMIT ((transition)0x77553210u)
+#define TRANSITION_DECOMMIT ((transition)0x66443210u)
+
+static inline unsigned transition_of(transition change, unsigned state)
+{
+    return (change >> (4 * state)) & 7;
+}
+
+/* Apply a change to the pages [bit, end) of a chunk, and count. */
+static void chunk_change(fallow__pages *pages, chunk *c, unsigned bit, unsigned end, transition change)
+{
+    for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
+        uint64_t rest = word_range(word, bit, end);
+        do {
+            unsigned old_state = word_state(c, word, fallow__lowest_bit(rest));
+            uint64_t same = rest & word_equal(c, word, old_state);
+            unsigned new_state = transition_of(change, old_state);
+            unsigned count = fallow__count_bits(same);
+            word_assign(c, word, same, new_state);
+            pages->state_pages[old_state] -= count;
+            pages->state_pages[new_state] += count;
+            rest &= ~same;
+        } while (rest != 0);
+    }
+}
+
+/* --- summaries --------------------------------------------------------------------------------------------- */
+
+/* The positions in a word at which `count` ones follow one another inside the word; count is 1 to 64. Each round knows
+ * the runs of `length` and looks for those of up to twice that. */
+static inline uint64_t word_runs(uint64_t ones, unsigned count)
+{
+    unsigned length = 1;
+    while (length < count) {
+        unsigned step = count - length < length ? count - length : length;
+        ones &= ones >> step;
+        length += step;
+    }
+    return ones;
+}
+
+/* The longest run of ones in a word, if it is longer than `known`; else known. */
+static unsigned word_longest(uint64_t ones, unsigned known)
+{
+    if (known >= 64) {
+        return known;
+    }
+    for (ones = word_runs(ones, known + 1); ones != 0; ones &= ones >> 1) {
+        known++;
+    }
+    return known;
+}
+
+/* The state of all pages of a chunk if they are free and alike, else MIXED. Used pages stay MIXED: a full chunk whose
+ * pages come and go would be closed and opened in turn. */
+static unsigned chunk_uniform_state(const chunk *c)
+{
+    unsigned state = word_state(c, 0, 0);
+    if ((FALLOW__STATES(state) & FALLOW__STATES_FREE) == 0) {
+        return MIXED;
+    }
+    for (unsigned word = 0; word < WORDS; word++) {
+        if (word_equal(c, word, state) != ~(uint64_t)0) {
+            return MIXED;
+        }
+    }
+    return state;
+}
+
+static node chunk_summarise(const chunk *c)
+{
+    unsigned start = FALLOW__CHUNK_PAGES;
+    unsigned max = 0;
+    unsigned run = 0; /* the free run that ends where the next word begins */
+    for (unsigned word = 0; word < WORDS; word++) {
+        uint64_t used = c->used[word];
+        if (used == 0) {
+            run += 64;
+            continue;
+        }
+        run += fallow__lowest_bit(used);
+        if (start == FALLOW__CHUNK_PAGES) {
+            start = run;
+        }
+        max = run > max ? run : max;
+        if (used != ~(uint64_t)0) {
+            max = word_longest(~used, max);
+        }
+        run = 63 - fallow__highest_bit(used);
+    }
+    max = run > max ? run : max;
+    return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};
+}
+
+/* A node from its children. */
+static node node_combine(const fallow__pages *pages, unsigned level, uint64_t index)
+{
+    uint64_t child_pages = level_pages(level - 1);
+    uint64_t start = 0;
+    uint64_t max = 0;
+    uint64_t run = 0;
+    bool is_start_known = false;
+    unsigned state = MIXED;
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        node child = node_load(pages, level - 1, index * CHILDREN + i);
+        if (i == 0) {
+            state = child.state;
+        } else if (child.state != state) {
+            state = MIXED;
+        }
+        if (child.start == child_pages) {
+            run += child_pages;
+            continue;
+        }
+        run += child.start;
+        if (!is_start_known) {
+            start = run;
+            is_start_known = true;
+        }
+        max = run > max ? run : max;
+        max = child.max > max ? child.max : max;
+        run = child.end;
+    }
+    max = run > max ? run : max;
+    return (node){.start = is_start_known ? start : run, .max = max, .end = run, .state = state};
+}
+
+/* --- opening and settling ---------------------------------------------------------------------------------- */
+
+/* Write a uniform node's state one level down, so that a part of it can change. */
+static void node_open(fallow__pages *pages, unsigned level, uint64_t index)
+{
+    node opened = node_load(pages, level, index);
+    if (opened.state == MIXED) {
+        return;
+    }
+    if (level == 0) {
+        chunk *c = chunk_place(pages, index);
+        for (unsigned word = 0; word < WORDS; word++) {
+            word_assign(c, word, ~(uint64_t)0, opened.state);
+        }
+    } else {
+        node child = node_uniform(level - 1, opened.state);
+        for (unsigned i = 0; i < CHILDREN; i++) {
+            node_store(pages, level - 1, index * CHILDREN + i, child);
+        }
+    }
+    opened.state = MIXED;
+    node_store(pages, level, index, opened);
+}
+
+/* Pass the planes of a chunk on to its node and upward, as far as something changes. */
+static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
+{
+    node settled = chunk_summarise(chunk_place(pages, chunk_index));
+    uint64_t index = chunk_index;
+    for (unsigned level = 0;;) {
+        if (node_equal(settled, node_load(pages, level, index))) {
+            return;
+        }
+        node_store(pages, level, index, settled);
+        if (++level == pages->levels) {
+            return;
+        }
+        index /= CHILDREN;
+        settled = node_combine(pages, level, index);
+    }
+}
+
+static void settle_all(fallow__pages *pages)
+{
+    for (unsigned slot = 0; slot < FALLOW__LATE_SLOTS; slot++) {
+        if (pages->late[slot] != 0) {
+            chunk_settle(pages, pages->late[slot] - 1);
+            pages->late[slot] = 0;
+        }
+    }
+}
+
+static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
+}
+
+/* Make a chunk's planes valid and the chunk late: it may be changed now. */
+static chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
+{
+    if (!chunk_is_late(pages, chunk_index)) {
+        uint32_t *slot = &pages->late[chunk_index % FALLOW__LATE_SLOTS];
+        if (*slot != 0) {
+            chunk_settle(pages, *slot - 1);
+        }
+        for (unsigned level = pages->levels; level-- > 0;) {
+            node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
+        }
+        *slot = (uint32_t)chunk_index + 1;
+    }
+    return chunk_place(pages, chunk_index);
+}
+
+/* --- changes ----------------------------------------------------------------------------------------------- */
+
+/* Take the pages under a node out of the counters. */
+static void node_uncount(fallow__pages *pages, unsigned level, uint64_t index)
+{
+    node old = node_load(pages, level, index);
+    if (old.state != MIXED) {
+        pages->state_pages[old.state] -= level_pages(level);
+        return;
+    }
+    if (level > 0) {
+        for (unsigned i = 0; i < CHILDREN; i++) {
+            node_uncount(pages, level - 1, index * CHILDREN + i);
+        }
+        return;
+    }
+    const chunk *c = chunk_place(pages, index);
+    for (unsigned word = 0; word < WORDS; word++) {
+        for (unsigned state = 0; state < MIXED; state++) {
+            pages->state_pages[state] -= fallow__count_bits(word_equal(c, word, state));
+        }
+    }
+}
+
+/* Is every state's successor the same? */
+static inline bool transition_is_constant(transition change)
+{
+    return change == TRANSITION_TO(change & 7);
+}
+
+/* Apply a change to all pages of [first, end) that lie under a node. The node meets the range; no chunk is late. A node
+ * wholly inside is not looked into if it is uniform, or if all its pages end up alike. */
+static void node_change(fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end,
+                        transition change)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    bool is_inside = first <= base && base + size <= end;
+    unsigned old_state = node_load(pages, level, index).state;
+    if (is_inside && (old_state != MIXED || transition_is_constant(change))) {
+        unsigned new_state = transition_of(change, old_state & 7);
+        node_uncount(pages, level, index);
+        pages->state_pages[new_state] += size;
+        node_store(pages, level, index, node_uniform(level, new_state));
+        return;
+    }
+    node_open(pages, level, index);
+    first = first > base ? first : base;
+    end = end < base + size ? end : base + size;
+    if (level == 0) {
+        chunk *c = chunk_place(pages, index);
+        chunk_change(pages, c, (unsigned)(first - base), (unsigned)(end - base), change);
+        node_store(pages, level, index, chunk_summarise(c));
+        return;
+    }
+    uint64_t child_pages = level_pages(level - 1);
+    for (uint64_t child = first / child_pages; child <= (end - 1) / child_pages; child++) {
+        node_change(pages, level - 1, child, first, end, change);
+    }
+    node_store(pages, level, index, node_combine(pages, level, index));
+}
+
+/* The piece at a page, as fallow__pages_piece, found from the root down. */
+static unsigned piece_at(const fallow__pages *pages, uint64_t page, uint64_t *end_out)
+{
+    for (unsigned level = pages->levels; level-- > 0;) {
+        uint64_t size = level_pages(level);
+        unsigned state = node_load(pages, level, page / size).state;
+        if (state != MIXED) {
+            *end_out = (page / size + 1) * size;
+            return state;
+        }
+    }
+    const chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES);
+    unsigned bit = page % FALLOW__CHUNK_PAGES;
+    unsigned state = word_state(c, bit / 64, bit % 64);
+    uint64_t others = ~word_equal(c, bit / 64, state) & (~(uint64_t)0 << (bit % 64));
+    unsigned word = bit / 64;
+    while (others == 0 && ++word < WORDS) {
+        others = ~word_equal(c, word, state);
+    }
+    *end_out = page - bit + (others == 0 ? FALLOW__CHUNK_PAGES : word * 64 + fallow__lowest_bit(others));
+    return state;
+}
+
+static inline bool is_in_one_chunk(uint64_t first, uint64_t count)
+{
+    return first % FALLOW__CHUNK_PAGES + count <= FALLOW__CHUNK_PAGES;
+}
+
+static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, transition change)
+{
+    FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
+    if (is_in_one_chunk(first, count)) {
+        unsigned bit = first % FALLOW__CHUNK_PAGES;
+        chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+        chunk_change(pages, c, bit, bit + (unsigned)count, change);
+        return;
+    }
+    settle_all(pages);
+    node_change(pages, pages->levels - 1, 0, first, first + count, change);
+}
+
+/* --- bounds ------------------------------------------------------------------------------------------------ */
+
+/* The largest class whose size is at most count. */
+static inline unsigned class_below(uint64_t count)
+{
+    if (count <= 8) {
+        return (unsigned)count - 1;
+    }
+    unsigned top = fallow__highest_bit(count);
+    return 7 + 2 * (top - 3) + (unsigned)((count >> (top - 1)) & 1);
+}
+
+static inline uint64_t class_pages(unsigned size_class)
+{
+    return size_class < 8 ? size_class + 1 : (uint64_t)(2 + ((size_class - 7) & 1)) << ((size_class - 7) / 2 + 2);
+}
+
+/* Bounds count in words of 64 pages: near enough for a search, and 2^30 of them fit 32 bits. */
+static inline uint64_t bound_end(const fallow__pages *pages)
+{
+    return pages->chunk_count * WORDS;
+}
+
+/* No run of `count` pages starts in a word below this. A run of count pages is one of every smaller class too. */
+static inline uint32_t bound_for(const fallow__pages *pages, uint64_t count)
+{
+    uint32_t bound = 0;
+    for (unsigned size_class = 0; size_class <= class_below(count); size_class++) {
+        bound = pages->bound[size_class] > bound ? pages->bound[size_class] : bound;
+    }
+    return bound;
+}
+
+/* A search has shown that no run of `count` pages starts in a word below this one. */
+static inline void bound_raise(fallow__pages *pages, uint64_t count, uint64_t word)
+{
+    unsigned size_class = class_below(count);
+    if (class_pages(size_class) != count && ++size_class == FALLOW__SIZE_CLASSES) {
+        return;
+    }
+    if (pages->bound[size_class] < word) {
+        pages->bound[size_class] = (uint32_t)word;
+        if (pages->bound_top < word) {
+            pages->bound_top = (uint32_t)word;
+        }
+    }
+}
+
+/* Pages have become free, as part of a free run of at most `count` pages that does not start in a word below this. */
+static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
+{
+    if (word >= pages->bound_top) {
+        return;
+    }
+    unsigned last_class = class_below(count);
+    for (unsigned size_class = 0; size_class <= last_class; size_class++) {
+        if (pages->bound[size_class] > word) {
+            pages->bound[size_class] = (uint32_t)word;
+        }
+    }
+    if (last_class == FALLOW__SIZE_CLASSES - 1) {
+        pages->bound_top = (uint32_t)word;
+    }
+}
+
+/* Where the free run around a free page of a chunk begins and ends, inside the chunk. */
+static unsigned chunk_free_start(const chunk *c, unsigned bit)
+{
+    unsigned word = bit / 64;
+    uint64_t used = c->used[word] & (((uint64_t)1 << (bit % 64)) - 1);
+    while (used == 0) {
+        if (word-- == 0) {
+            return 0;
+        }
+        used = c->used[word];
+    }
+    return word * 64 + fallow__highest_bit(used) + 1;
+}
+
+static unsigned chunk_free_end(const chunk *c, unsigned bit)
+{
+    unsigned word = bit / 64;
+    uint64_t used = c->used[word] & (~(uint64_t)0 << (bit % 64));
+    while (used == 0) {
+        if (++word == WORDS) {
+            return FALLOW__CHUNK_PAGES;
+        }
+        used = c->used[word];
+    }
+    return word * 64 + fallow__lowest_bit(used);
+}
+
+/* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
+ * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
+ * bound of its own. */
+static inline void bounds_after_short_free(fallow__pages *pages, uint64_t first, const chunk *c)
+{
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    unsigned start = chunk_free_start(c, bit);
+    uint64_t lowest = (first - bit + start) / 64;
+    if (start == 0 && pages->bound[0] < lowest) {
+        lowest = pages->bound[0];
+    }
+    if (lowest < pages->bound_top) {
+        unsigned end = chunk_free_end(c, bit);
+        bool is_longer = start == 0 || end == FALLOW__CHUNK_PAGES;
+        bound_lower(pages, lowest, is_longer ? FALLOW__PAGES_MAX : end - start);
+    }
+}
+
+static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
+{
+    uint64_t word = first / FALLOW__CHUNK_PAGES * WORDS;
+    bound_lower(pages, pages->bound[0] < word ? pages->bound[0] : word, FALLOW__PAGES_MAX);
+}
+
+/* --- searching in a chunk ---------------------------------------------------------------------------------- */
+
+/* The lowest position in a chunk, not below a word, where `count` pages are free, count at most 64;
+ * FALLOW__CHUNK_PAGES if there is none. A run of up to 64 pages lies in one word or two. */
+static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
+{
+    for (; word < WORDS; word++) {
+        uint64_t low = ~c->used[word];
+        if (low == 0) {
+            continue;
+        }
+        uint64_t high = word + 1 < WORDS ? ~c->used[word + 1] : 0;
+        for (unsigned length = 1; length < count;) {
+            unsigned step = count - length < length ? count - length : length;
+            low &= low >> step | high << (64 - step);
+            high &= high >> step;
+            length += step;
+        }
+        if (low != 0) {
+            return word * 64 + fallow__lowest_bit(low);
+        }
+    }
+    return FALLOW__CHUNK_PAGES;
+}
+
+/* All positions in a chunk where `count` pages are free, count at most 512, as a bitmap. */
+static void chunk_fits(const chunk *c, unsigned count, uint64_t fits_out[WORDS])
+{
+    for (unsigned word = 0; word < WORDS; word++) {
+        fits_out[word] = ~c->used[word];
+    }
+    for (unsigned length = 1; length < count;) {
+        unsigned step = count - length < length ? count - length : length;
+        unsigned words = step / 64;
+        unsigned bits = step % 64;
+        for (unsigned word = 0; word < WORDS; word++) {
+            uint64_t shifted = word + words < WORDS ? fits_out[word + words] >> bits : 0;
+            if (bits != 0 && word + words + 1 < WORDS) {
+                shifted |= fits_out[word + words + 1] << (64 - bits);
+            }
+            fits_out[word] &= shifted;
+        }
+        length += step;
+    }
+}
+
+/* Keep the positions at which page + phase is a multiple of align; page is that of position 0. */
+static void chunk_keep_aligned(uint64_t fits[WORDS], uint64_t page, uint64_t align, uint64_t phase)
+{
+    uint64_t aligned[WORDS] = {0};
+    uint64_t first = (0 - (page + phase)) & (align - 1);
+    for (uint64_t position = first; position < FALLOW__CHUNK_PAGES; position += align) {
+        aligned[position / 64] |= (uint64_t)1 << (position % 64);
+    }
+    for (unsigned word = 0; word < WORDS; word++) {
+        fits[word] &= aligned[word];
+    }
+}
+
+/* --- searching in the tree --------------------------------------------------------------------------------- */
+
+/* A search under way. Going up, `run` is where the free run that reaches the present place began; going down, where it
+ * ended. */
+typedef struct search {
+    fallow__pages *pages;
+    const fallow__pages_request *request;
+    uint64_t align; /* at least 1 */
+    uint64_t from;
+    uint64_t run;
+    uint64_t found;
+} search;
+
+/* Does the request fit at the beginning of the run that ends at `end`? */
+static bool search_fits_up(search *s, uint64_t end)
+{
+    uint64_t lowest = s->run > s->from ? s->run : s->from;
+    uint64_t first = fallow__align_up(lowest + s->request->phase, s->align) - s->request->phase;
+    if (end < s->request->count || first > end - s->request->count) {
+        return false;
+    }
+    s->found = first;
+    return true;
+}
+
+/* Does it fit at the end of the run that begins at `start`? */
+static bool search_fits_down(search *s, uint64_t start)
+{
+    if (s->run < s->request->count) {
+        return false;
+    }
+    uint64_t highest = s->run - s->request->count + s->request->phase;
+    uint64_t aligned = fallow__align_down(highest, s->align);
+    if (aligned < s->request->phase || aligned - s->request->phase < start) {
+        return false;
+    }
+    s->found = aligned - s->request->phase;
+    return true;
+}
+
+static bool search_chunk(search *s, uint64_t chunk_index)
+{
+    uint64_t base = chunk_index * FALLOW__CHUNK_PAGES;
+    uint64_t fits[WORDS];
+    if (s->request->count > FALLOW__CHUNK_PAGES) {
+        return false;
+    }
+    chunk_fits(chunk_place(s->pages, chunk_index), (unsigned)s->request->count, fits);
+    if (s->align > 1) {
+        chunk_keep_aligned(fits, base, s->align, s->request->phase);
+    }
+    for (unsigned i = 0; i < WORDS; i++) {
+        unsigned word = s->request->is_top_down ? WORDS - 1 - i : i;
+        if (s->from > base + word * 64) {
+            uint64_t skip = s->from - base - word * 64;
+            fits[word] &= skip < 64 ? ~(uint64_t)0 << skip : 0;
+        }
+        if (fits[word] != 0) {
+            unsigned bit = s->request->is_top_down ? fallow__highest_bit(fits[word]) : fallow__lowest_bit(fits[word]);
+            s->found = base + word * 64 + bit;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Look under a node for the lowest fit, where `run` began before it or begins at it; leave in `run` where the free run
+ * at its end began. */
+static bool search_up(search *s, unsigned level, uint64_t index)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    if (base + size <= s->from) {
+        s->run = base + size;
+        return false;
+    }
+    node here = node_load(s->pages, level, index);
+    if (here.start == size) {
+        return search_fits_up(s, base + size);
+    }
+    if (search_fits_up(s, base + here.start)) {
+        return true;
+    }
+    if (here.max >= s->request->count) {
+        if (level == 0) {
+            if (search_chunk(s, index)) {
+                return true;
+            }
+        } else {
+            for (unsigned i = 0; i < CHILDREN; i++) {
+                if (search_up(s, level - 1, index * CHILDREN + i)) {
+                    return true;
+                }
+            }
+        }
+    }
+    s->run = base + size - here.end;
+    return false;
+}
+
+/* The same from the top. */
+static bool search_down(search *s, unsigned level, uint64_t index)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    node here = node_load(s->pages, level, index);
+    if (here.start == size) {
+        return search_fits_down(s, base);
+    }
+    if (search_fits_down(s, base + size - here.end)) {
+        return true;
+    }
+    if (here.max >= s->request->count) {
+        if (level == 0) {
+            if (search_chunk(s, index)) {
+                return true;
+            }
+        } else {
+            for (unsigned i = CHILDREN; i-- > 0;) {
+                if (search_down(s, level - 1, index * CHILDREN + i)) {
+                    return true;
+                }
+            }
+        }
+    }
+    s->run = base + here.start;
+    return false;
+}
+
+static bool search_tree(fallow__pages *pages, const fallow__pages_request *request, uint64_t from, uint64_t *first_out)
+{
+    search s = {
+        .pages = pages,
+        .request = request,
+        .align = request->align > 1 ? request->align : 1,
+        .from = from,
+        .run = request->is_top_down ? pages_capacity(pages) : 0,
+    };
+    settle_all(pages);
+    bool is_found = request->is_top_down ? search_down(&s, pages->levels - 1, 0) : search_up(&s, pages->levels - 1, 0);
+    if (is_found) {
+        *first_out = s.found;
+    }
+    return is_found;
+}
+
+static uint64_t free_pages(const fallow__pages *pages)
+{
+    return pages->state_pages[FALLOW__FREE_NONE] + pages->state_pages[FALLOW__FREE_ZERO] +
+           pages->state_pages[FALLOW__FREE_LAZY] + pages->state_pages[FALLOW__FREE_DIRTY];
+}
+
+bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *request, uint64_t *first_out)
+{
+    FALLOW_ASSERT(request->count >= 1);
+    FALLOW_ASSERT(!request->is_top_down || request->from == 0);
+    if (request->count > free_pages(pages)) {
+        return false;
+    }
+    uint64_t bound = bound_for(pages, request->count);
+    if (bound >= bound_end(pages)) {
+        return false;
+    }
+    if (request->is_top_down || request->align > 1 || request->from > 0) {
+        uint64_t bound_page = request->is_top_down ? 0 : bound * 64;
+        return search_tree(pages, request, request->from > bound_page ? request->from : bound_page, first_out);
+    }
+    uint64_t chunk_index = bound / WORDS;
+    if (request->count <= 64 && chunk_is_late(pages, chunk_index)) {
+        unsigned bit = chunk_find_short(chunk_place(pages, chunk_index), bound % WORDS, (unsigned)request->count);
+        if (bit < FALLOW__CHUNK_PAGES) {
+            *first_out = chunk_index * FALLOW__CHUNK_PAGES + bit;
+            bound_raise(pages, request->count, *first_out / 64);
+            return true;
+        }
+    }
+    if (!search_tree(pages, request, bound * 64, first_out)) {
+        bound_raise(pages, request->count, bound_end(pages));
+        return false;
+    }
+    bound_raise(pages, request->count, *first_out / 64);
+    return true;
+}
+
+/* --- questions --------------------------------------------------------------------------------------------- */
+
+fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint64_t limit, uint64_t *end_out)
+{
+    FALLOW_ASSERT(page < limit && limit <= pages->page_count);
+    uint64_t end;
+    unsigned state = piece_at(pages, page, &end);
+    *end_out = end < limit ? end : limit;
+    return (fallow__page_state)state;
+}
+
+unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
+    unsigned states = 0;
+    uint64_t page = first;
+    if (is_in_one_chunk(first, count) && chunk_is_late(pages, first / FALLOW__CHUNK_PAGES)) {
+        const chunk *c = chunk_place(pages, first / FALLOW__CHUNK_PAGES);
+        unsigned bit = first % FALLOW__CHUNK_PAGES;
+        unsigned end = bit + (unsigned)count;
+        for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
+            uint64_t rest = word_range(word, bit, end);
+            do {
+                unsigned state = word_state(c, word, fallow__lowest_bit(rest));
+                states |= FALLOW__STATES(state);
+                rest &= ~word_equal(c, word, state);
+            } while (rest != 0);
+        }
+        return states;
+    }
+    while (page < first + count) {
+        uint64_t end;
+        states |= FALLOW__STATES(piece_at(pages, page, &end));
+        page = end;
+    }
+    return states;
+}
+
+/* The lowest page of a set of states under a node, not below from; UINT64_MAX if there is none. */
+static uint64_t node_next(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, unsigned states)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    uint64_t lowest = from > base ? from : base;
+    unsigned state = node_load(pages, level, index).state;
+    if (state != MIXED) {
+        return (states & FALLOW__STATES(state)) != 0 ? lowest : UINT64_MAX;
+    }
+    if (level > 0) {
+        uint64_t child_pages = level_pages(level - 1);
+        for (uint64_t child = lowest / child_pages; child < (index + 1) * CHILDREN; child++) {
+            uint64_t found = node_next(pages, level - 1, child, lowest, states);
+            if (found != UINT64_MAX) {
+                return found;
+            }
+        }
+        return UINT64_MAX;
+    }
+    const chunk *c = chunk_place(pages, index);
+    unsigned bit = (unsigned)(lowest - base);
+    for (unsigned word = bit / 64; word < WORDS; word++) {
+        uint64_t match = word_match(c, word, states);
+        match &= word == bit / 64 ? ~(uint64_t)0 << (bit % 64) : ~(uint64_t)0;
+        if (match != 0) {
+            return base + word * 64 + fallow__lowest_bit(match);
+        }
+    }
+    return UINT64_MAX;
+}
+
+/* The highest page of a set of states under a node, below `below`; UINT64_MAX if there is none. */
+static uint64_t node_last(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t below, unsigned states)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    uint64_t highest = (below < base + size ? below : base + size) - 1;
+    unsigned state = node_load(pages, level, index).state;
+    if (state != MIXED) {
+        return (states & FALLOW__STATES(state)) != 0 ? highest : UINT64_MAX;
+    }
+    if (level > 0) {
+        uint64_t child_pages = level_pages(level - 1);
+        for (uint64_t child = highest / child_pages + 1; child-- > index * CHILDREN;) {
+            uint64_t found = node_last(pages, level - 1, child, highest + 1, states);
+            if (found != UINT64_MAX) {
+                return found;
+            }
+        }
+        return UINT64_MAX;
+    }
+    const chunk *c = chunk_place(pages, index);
+    unsigned bit = (unsigned)(highest - base);
+    for (unsigned word = bit / 64 + 1; word-- > 0;) {
+        uint64_t match = word_match(c, word, states);
+        match &= word == bit / 64 ? fallow__mask(0, bit % 64 + 1) : ~(uint64_t)0;
+        if (match != 0) {
+            return base + word * 64 + fallow__highest_bit(match);
+        }
+    }
+    return UINT64_MAX;
+}
+
+uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, unsigned states)
+{
+    if (from >= pages->page_count) {
+        return pages->page_count;
+    }
+    uint64_t found = node_next(pages, pages->levels - 1, 0, from, states);
+    return found < pages->page_count ? found : pages->page_count;
+}
+
+bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned states, uint64_t *first_out,
+                              uint64_t *count_out)
+{
+    FALLOW_ASSERT(below <= pages->page_count);
+    uint64_t last = below == 0 ? UINT64_MAX : node_last(pages, pages->levels - 1, 0, below, states);
+    if (last == UINT64_MAX) {
+        return false;
+    }
+    uint64_t other = last == 0 ? UINT64_MAX : node_last(pages, pages->levels - 1, 0, last, ~states & 0xff);
+    *first_out = other == UINT64_MAX ? 0 : other + 1;
+    *count_out = last + 1 - *first_out;
+    return true;
+}
+
+uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first)
+{
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (chunk_is_late(pages, chunk_index)) {
+        const chunk *c = chunk_place(pages, chunk_index);
+        unsigned bit = first % FALLOW__CHUNK_PAGES + 1;
+        for (unsigned word = bit / 64; word < WORDS; word++) {
+            uint64_t others = ~(c->used[word] & ~c->mark[word]);
+            others &= word == bit / 64 ? ~(uint64_t)0 << (bit % 64) : ~(uint64_t)0;
+            if (others != 0) {
+                return chunk_index * FALLOW__CHUNK_PAGES + word * 64 + fallow__lowest_bit(others);
+            }
+        }
+    }
+    return fallow__pages_next(pages, first + 1, ~FALLOW__STATES_REST & 0xff);
+}
+
+uint64_t fallow__pages_run_start(fallow__pages *pages, uint64_t page)
+{
+    uint64_t start = node_last(pages, pages->levels - 1, 0, page + 1, FALLOW__STATES_START);
+    FALLOW_ASSERT(start != UINT64_MAX);
+    return start;
+}
+
+/* --- transitions ------------------------------------------------------------------------------------------- */
+
+void fallow__pages_take(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
+{
+    unsigned start = is_committed ? FALLOW__START : FALLOW__START_NONE;
+    if (count > 1) {
+        range_change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
+    }
+    range_change(pages, first, 1, TRANSITION_TO(start));
+}
+
+void fallow__pages_append(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
+{
+    range_change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
+}
+
+void fallow__pages_free(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    range_change(pages, first, count, TRANSITION_FREE);
+    if (is_in_one_chunk(first, count)) {
+        bounds_after_short_free(pages, first, chunk_place(pages, first / FALLOW__CHUNK_PAGES));
+    } else {
+        bounds_after_long_free(pages, first);
+    }
+}
+
+void fallow__pages_split(fallow__pages *pages, uint64_t page)
+{
+    /* REST becomes START, REST_NONE becomes START_NONE */
+    range_change(pages, page, 1, (transition)0x76763210u);
+}
+
+void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count, fallow__page_state state)
+{
+    FALLOW_ASSERT((FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0);
+    range_change(pages, first, count, TRANSITION_TO(state));
+}
+
+void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
+{
+    range_change(pages, first, count, is_committed ? TRANSITION_COMMIT : TRANSITION_DECOMMIT);
+}
+
+/* --- the short way ----------------------------------------------------------------------------------------- */
+
+/* Short runs in committed memory come and go far more often than all else, and need neither the tree nor the general
+ * machinery above: where the chunk is late and the run lies in one word of it, a few operations on one word of each
+ * plane do. Where that is not so, nothing is changed, and the caller goes the long way. */
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    if (count > 64) {
+        return false;
+    }
+    uint32_t bound = bound_for(pages, count);
+    uint64_t chunk_index = bound / WORDS;
+    if (!chunk_is_late(pages, chunk_index)) {
+        return false;
+    }
+    chunk *c = chunk_place(pages, chunk_index);
+    unsigned word = bound % WORDS;
+    uint64_t fits;
+    while ((fits = word_runs(~c->used[word], (unsigned)count)) == 0) {
+        /* a run that begins at the end of this word may be lower than one in the next */
+        if (count > 1 && c->used[word] >> 63 == 0) {
+            return false;
+        }
+        if (++word == WORDS) {
+            return false;
+        }
+    }
+    unsigned bit = fallow__lowest_bit(fits);
+    uint64_t run = fallow__mask(bit, (unsigned)count);
+    uint64_t old = c->mark[word] & run;
+    if ((c->have[word] & run) != run || (old != 0 && old != run)) {
+        return false;
+    }
+    c->used[word] |= run;
+    c->mark[word] = (c->mark[word] & ~run) | (uint64_t)1 << bit;
+    pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
+    pages->state_pages[FALLOW__START]++;
+    pages->state_pages[FALLOW__REST] += count - 1;
+    *first_out = chunk_index * FALLOW__CHUNK_PAGES + word * 64 + bit;
+    *is_zero_out = old == 0;
+    bound_raise(pages, count, *first_out / 64);
+    return true;
+}
+
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    if (first % 64 + count > 64) {
+        return false;
+    }
+    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned word = first % FALLOW__CHUNK_PAGES / 64;
+    unsigned bit = first % 64;
+    uint64_t run = fallow__mask(bit, (unsigned)count);
+    uint64_t rest = c->used[word] & ~c->mark[word];
+    /* used, committed, one start, and it is the first page */
+    bool is_run = (c->used[word] & c->have[word] & run) == run && (c->mark[word] & run) == (uint64_t)1 << bit;
+    /* the page behind it is no part of it; if that page is in another chunk, the long way looks */
+    bool goes_on = true;
+    if (bit + count < 64) {
+        goes_on = (rest >> (bit + count)) & 1;
+    } else if (word + 1 < WORDS) {
+        goes_on = c->used[word + 1] & ~c->mark[word + 1] & 1;
+    }
+    if (!is_run || goes_on) {
+        return false;
+    }
+    c->used[word] &= ~run;
+    c->mark[word] |= run;
+    pages->state_pages[FALLOW__START]--;
+    pages->state_pages[FALLOW__REST] -= count - 1;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    bounds_after_short_free(pages, first, c);
+    return true;
+}
+
+/* --- storage ----------------------------------------------------------------------------------------------- */
+
+/* Where each level lies, and how high the tree is. */
+typedef struct layout {
+    size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
+    size_t block_bytes; /* before it is rounded to OS pages */
+    size_t upper_bytes;
+    unsigned levels;
+} layout;
+
+static void layout_for(uint64_t page_count, layout *layout_out)
+{
+    uint64_t chunk_count = (page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
+    uint64_t nodes = block_count > 1 ? BLOCK_CHUNKS : fallow__align_up(chunk_count, CHILDREN);
+    *layout_out = (layout){.block_bytes = (size_t)nodes * sizeof(chunk)};
+    for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
+        layout_out->level_offset[level] = layout_out->block_bytes;
+        layout_out->block_bytes += (size_t)nodes * sizeof(uint64_t);
+        nodes = fallow__align_up(nodes / CHILDREN, CHILDREN);
+    }
+    unsigned level = BLOCK_LEVEL;
+    for (nodes = block_count;; nodes = (nodes + CHILDREN - 1) / CHILDREN) {
+        layout_out->level_offset[level] = layout_out->upper_bytes;
+        layout_out->upper_bytes += (size_t)(nodes == 1 ? 1 : fallow__align_up(nodes, CHILDREN)) * sizeof(wide_node);
+        level++;
+        if (nodes == 1) {
+            break;
+        }
+    }
+    layout_out->levels = level;
+}
+
+void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out)
+{
+    FALLOW_ASSERT(page_count >= 1 && page_count <= FALLOW__PAGES_MAX);
+    layout sizes;
+    layout_for(page_count, &sizes);
+    *plan_out = (fallow__pages_plan){
+        .page_count = page_count,
+        .block_pages = (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES,
+        .block_count = (page_count + (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES - 1) /
+                       ((uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES),
+        .block_bytes = (size_t)fallow__align_up(sizes.block_bytes, os_page_bytes),
+        .upper_bytes = sizes.upper_bytes,
+    };
+}
+
+void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, void *upper, void *blocks)
+{
+    layout sizes;
+    layout_for(plan->page_count, &sizes);
+    memset(pages, 0, sizeof *pages);
+    pages->page_count = plan->page_count;
+    pages->chunk_count = (plan->page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    pages->levels = sizes.levels;
+    pages->upper = upper;
+    pages->blocks = blocks;
+    pages->block_bytes = plan->block_bytes;
+    memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
+
+    uint64_t capacity = pages_capacity(pages);
+    node_store(pages, pages->levels - 1, 0, node_uniform(pages->levels - 1, FALLOW__FREE_NONE));
+    pages->state_pages[FALLOW__FREE_NONE] = capacity;
+    if (pages->page_count < capacity) {
+        node_change(pages, pages->levels - 1, 0, pages->page_count, capacity, TRANSITION_TO(FALLOW__START_NONE));
+        pages->state_pages[FALLOW__START_NONE] -= capacity - pages->page_count;
+    }
+}
+
+/* --- verification ------------------------------------------------------------------------------------------ */
+
+typedef struct verification {
+    const fallow__pages *pages;
+    uint64_t state_pages[MIXED];
+    bool is_previous_used; /* the page before the present one */
+} verification;
+
+static bool verify_chunk(verification *v, uint64_t index)
+{
+    const chunk *c = chunk_place(v->pages, index);
+    if (!node_equal(chunk_summarise(c), node_load(v->pages, 0, index))) {
+        return false;
+    }
+    for (unsigned word = 0; word < WORDS; word++) {
+        uint64_t rest = c->used[word] & ~c->mark[word];
+        uint64_t after_used = c->used[word] << 1 | (v->is_previous_used ? 1 : 0);
+        if ((rest & ~after_used) != 0) {
+            return false;
+        }
+        v->is_previous_used = c->used[word] >> 63;
+        for (unsigned state = 0; state < MIXED; state++) {
+            v->state_pages[state] += fallow__count_bits(word_equal(c, word, state));
+        }
+    }
+    return true;
+}
+
+static bool verify_node(verification *v, unsigned level, uint64_t index)
+{
+    node here = node_load(v->pages, level, index);
+    if (here.state < MIXED) {
+        unsigned set = FALLOW__STATES(here.state);
+        v->state_pages[here.state] += level_pages(level);
+        if ((set & FALLOW__STATES_REST) != 0 && !v->is_previous_used) {
+            return false;
+        }
+        v->is_previous_used = (set & FALLOW__STATES_USED) != 0;
+        return node_equal(here, node_uniform(level, here.state));
+    }
+    if (here.state > MIXED) {
+        return false;
+    }
+    if (level == 0) {
+        return verify_chunk(v, index);
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        if (!verify_node(v, level - 1, index * CHILDREN + i)) {
+            return false;
+        }
+    }
+    return node_equal(here, node_combine(v->pages, level, index));
+}
+
+static bool verify_bounds(fallow__pages *pages)
+{
+    for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
+        fallow__pages_request request = {.count = class_pages(size_class)};
+        uint64_t first;
+        if (pages->bound[size_class] > pages->bound_top) {
+            return false;
+        }
+        if (search_tree(pages, &request, 0, &first) && first / 64 < pages->bound[size_class]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool fallow__pages_verify(fallow__pages *pages)
+{
+    settle_all(pages);
+    verification v = {.pages = pages};
+    if (!verify_node(&v, pages->levels - 1, 0)) {
+        return false;
+    }
+    v.state_pages[FALLOW__START_NONE] -= pages_capacity(pages) - pages->page_count;
+    for (unsigned state = 0; state < MIXED; state++) {
+        if (v.state_pages[state] != pages->state_pages[state]) {
+            return false;
+        }
+    }
+    return verify_bounds(pages);
+}
