@@ -204,10 +204,10 @@ static void assert_access(size_t first, size_t count, bool is_readable, bool is_
     for (size_t index = first; index < first + count; index++) {
         unsigned char *byte = page_at(index);
         unsigned char *last_byte = byte + region.page_bytes - 1;
-        assert_int_equal(probe_readable(byte), is_readable);
-        assert_int_equal(probe_readable(last_byte), is_readable);
-        assert_int_equal(probe_writable(byte), is_writable);
-        assert_int_equal(probe_writable(last_byte), is_writable);
+        assert_int_equal(probe_can_read(byte), is_readable);
+        assert_int_equal(probe_can_read(last_byte), is_readable);
+        assert_int_equal(probe_can_write(byte), is_writable);
+        assert_int_equal(probe_can_write(last_byte), is_writable);
     }
 }
 
@@ -255,7 +255,7 @@ static void test_one_page(void **state)
     fallow_region small;
     assert_int_equal(reserve(facts.page_bytes, (fallow_region_options){0}, &small), FALLOW_OK);
     assert_int_equal(small.size_bytes, facts.page_bytes);
-    assert_false(probe_readable(small.base));
+    assert_false(probe_can_read(small.base));
     release(&small);
 }
 
@@ -268,7 +268,7 @@ static void test_alignment(void **state)
         assert_int_equal(reserve(size_bytes, (fallow_region_options){.align_bytes = align_bytes}, &aligned), FALLOW_OK);
         assert_int_equal((uintptr_t)aligned.base % align_bytes, 0);
         assert_int_equal(aligned.size_bytes, size_bytes);
-        assert_false(probe_readable(aligned.base));
+        assert_false(probe_can_read(aligned.base));
         release(&aligned);
     }
 }
@@ -433,7 +433,7 @@ static void test_flags(void **state)
             assert_int_equal(flagged.page_bytes, facts.page_bytes);
         }
         assert_int_equal(fallow__os_commit(&flagged, flagged.base, flagged.page_bytes, &error), FALLOW_OK);
-        assert_true(probe_writable(flagged.base));
+        assert_true(probe_can_write(flagged.base));
         release(&flagged);
     }
 }
@@ -747,7 +747,7 @@ static void assert_page_is_as_modelled(size_t index)
 {
     const page_model *page = &model[index];
     bool is_readable = page->state == COMMITTED || page->state == READ_ONLY;
-    assert_int_equal(probe_readable(page_at(index)), is_readable);
+    assert_int_equal(probe_can_read(page_at(index)), is_readable);
     if (is_readable) {
         assert_true(page_holds(index, page->value) || (page->may_be_zero && page_holds(index, 0)));
     }

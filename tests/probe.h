@@ -1,13 +1,16 @@
-/* Whether memory can be touched, found out without a fault: a system call is asked to touch it, and says no instead.
- * One implementation for each system, and one for the simulated system, which looks at its states. */
+/* Whether an address can be read or written, asked without dying.
+ *
+ * A test of memory states must see that pages fault. Both systems tell without a signal or an exception when a system
+ * call is given the address: EFAULT on Linux, ERROR_NOACCESS on Windows. tests/posix/probe.c and
+ * tests/win32/probe.c; a test program links one of them. */
 #ifndef FALLOW_PROBE_H
 #define FALLOW_PROBE_H
 
 #include <stdbool.h>
 
-bool probe_readable(const void *address);
+bool probe_can_read(const void *address);
 
-/* The byte keeps its value; its page may become resident. */
-bool probe_writable(void *address);
+/* Leaves the byte as it was; a page without memory gets some. */
+bool probe_can_write(void *address);
 
 #endif

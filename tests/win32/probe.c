@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-bool probe_readable(const void *address)
+bool probe_can_read(const void *address)
 {
     HANDLE reader;
     HANDLE writer;
@@ -22,7 +22,7 @@ bool probe_readable(const void *address)
     return is_readable;
 }
 
-bool probe_writable(void *address)
+bool probe_can_write(void *address)
 {
     HANDLE reader;
     HANDLE writer;
