@@ -1,23 +1,38 @@
-/* Asks as a debugger would: ReadProcessMemory on this very process fails where the page faults; whether it may be
- * written is in its protection. */
+/* A byte goes through a pipe: WriteFile reads it from the address, ReadFile writes it there. Either fails with
+ * ERROR_NOACCESS where the program itself would fault. A pipe for each probe: what a failed one leaves is nobody's. */
 #include "../probe.h"
 
 #define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
 #include <windows.h>
+
+#include <stdlib.h>
 
 bool probe_can_read(const void *address)
 {
-    char byte;
-    SIZE_T got = 0;
-    return ReadProcessMemory(GetCurrentProcess(), address, &byte, 1, &got) && got == 1;
+    HANDLE reader;
+    HANDLE writer;
+    DWORD moved = 0;
+    if (!CreatePipe(&reader, &writer, NULL, 0)) {
+        abort();
+    }
+    bool is_readable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1;
+    CloseHandle(reader);
+    CloseHandle(writer);
+    return is_readable;
 }
 
 bool probe_can_write(void *address)
 {
-    const DWORD writable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
-    MEMORY_BASIC_INFORMATION info;
-    if (VirtualQuery(address, &info, sizeof info) == 0 || info.State != MEM_COMMIT) {
-        return false;
+    HANDLE reader;
+    HANDLE writer;
+    DWORD moved = 0;
+    if (!CreatePipe(&reader, &writer, NULL, 0)) {
+        abort();
     }
-    return (info.Protect & writable) != 0 && (info.Protect & PAGE_GUARD) == 0;
+    bool is_writable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1 &&
+                       ReadFile(reader, address, 1, &moved, NULL) && moved == 1;
+    CloseHandle(reader);
+    CloseHandle(writer);
+    return is_writable;
 }
