@@ -27,9 +27,10 @@
  * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
  * no search (see bounds), and so most changes never reach the tree one by one.
  *
- * Bounds. For each size class: no free run of that size starts in a chunk below the bound. Raised when a search has
- * shown it, lowered when a free makes a longer run. A request starts in the chunk at its bound: if that chunk is late,
- * its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its bound.
+ * Bounds. For each size class: no free run of that size starts in a word (64 pages) below the bound. Raised when a
+ * search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
+ * late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its
+ * bound.
  *
  * Invariants, checked by fallow__pages_verify:
  *   1. A node that is MIXED has valid children. All ancestors of a late chunk, and its own node, are MIXED: its planes
@@ -438,34 +439,40 @@ static void node_uncount(fallow__pages *pages, unsigned level, uint64_t index)
     }
 }
 
-/* Put all pages of [first, end) that lie under a node into one state. The node meets the range; no chunk is late. */
-static void node_assign(fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end,
-                        unsigned state)
+/* Is every state's successor the same? */
+static inline bool transition_is_constant(transition change)
+{
+    return change == TRANSITION_TO(change & 7);
+}
+
+/* Apply a change to all pages of [first, end) that lie under a node. The node meets the range; no chunk is late. A node
+ * wholly inside is not looked into if it is uniform, or if all its pages end up alike. */
+static void node_change(fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end,
+                        transition change)
 {
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
-    if (first <= base && base + size <= end) {
+    bool is_inside = first <= base && base + size <= end;
+    unsigned old_state = node_load(pages, level, index).state;
+    if (is_inside && (old_state != MIXED || transition_is_constant(change))) {
+        unsigned new_state = transition_of(change, old_state & 7);
         node_uncount(pages, level, index);
-        pages->state_pages[state] += size;
-        node_store(pages, level, index, node_uniform(level, state));
+        pages->state_pages[new_state] += size;
+        node_store(pages, level, index, node_uniform(level, new_state));
         return;
     }
     node_open(pages, level, index);
-    if (first < base) {
-        first = base;
-    }
-    if (end > base + size) {
-        end = base + size;
-    }
+    first = first > base ? first : base;
+    end = end < base + size ? end : base + size;
     if (level == 0) {
         chunk *c = chunk_place(pages, index);
-        chunk_change(pages, c, (unsigned)(first - base), (unsigned)(end - base), TRANSITION_TO(state));
+        chunk_change(pages, c, (unsigned)(first - base), (unsigned)(end - base), change);
         node_store(pages, level, index, chunk_summarise(c));
         return;
     }
     uint64_t child_pages = level_pages(level - 1);
     for (uint64_t child = first / child_pages; child <= (end - 1) / child_pages; child++) {
-        node_assign(pages, level - 1, child, first, end, state);
+        node_change(pages, level - 1, child, first, end, change);
     }
     node_store(pages, level, index, node_combine(pages, level, index));
 }
@@ -493,45 +500,22 @@ static unsigned piece_at(const fallow__pages *pages, uint64_t page, uint64_t *en
     return state;
 }
 
-/* Apply a change to a range that is longer than a chunk: pieces that become alike are put into their state at once. */
-static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, transition change)
-{
-    uint64_t limit = first + count;
-    settle_all(pages);
-    while (first < limit) {
-        uint64_t end;
-        unsigned state = transition_of(change, piece_at(pages, first, &end));
-        while (end < limit) {
-            uint64_t next_end;
-            if (transition_of(change, piece_at(pages, end, &next_end)) != state) {
-                break;
-            }
-            end = next_end;
-        }
-        end = end < limit ? end : limit;
-        node_assign(pages, pages->levels - 1, 0, first, end, state);
-        first = end;
-    }
-}
-
 static inline bool is_in_one_chunk(uint64_t first, uint64_t count)
 {
     return first % FALLOW__CHUNK_PAGES + count <= FALLOW__CHUNK_PAGES;
 }
 
-static void change(fallow__pages *pages, uint64_t first, uint64_t count, transition change_of)
+static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, transition change)
 {
     FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
     if (is_in_one_chunk(first, count)) {
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
-        chunk_change(pages, c, bit, bit + (unsigned)count, change_of);
-    } else if (change_of == TRANSITION_TO(change_of & 7)) {
-        settle_all(pages);
-        node_assign(pages, pages->levels - 1, 0, first, first + count, change_of & 7);
-    } else {
-        range_change(pages, first, count, change_of);
+        chunk_change(pages, c, bit, bit + (unsigned)count, change);
+        return;
     }
+    settle_all(pages);
+    node_change(pages, pages->levels - 1, 0, first, first + count, change);
 }
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */
@@ -551,7 +535,13 @@ static inline uint64_t class_pages(unsigned size_class)
     return size_class < 8 ? size_class + 1 : (uint64_t)(2 + ((size_class - 7) & 1)) << ((size_class - 7) / 2 + 2);
 }
 
-/* No run of `count` pages starts in a chunk below this. A run of count pages is one of every smaller class too. */
+/* Bounds count in words of 64 pages: near enough for a search, and 2^30 of them fit 32 bits. */
+static inline uint64_t bound_end(const fallow__pages *pages)
+{
+    return pages->chunk_count * WORDS;
+}
+
+/* No run of `count` pages starts in a word below this. A run of count pages is one of every smaller class too. */
 static inline uint32_t bound_for(const fallow__pages *pages, uint64_t count)
 {
     uint32_t bound = 0;
@@ -561,35 +551,35 @@ static inline uint32_t bound_for(const fallow__pages *pages, uint64_t count)
     return bound;
 }
 
-/* A search has shown that no run of `count` pages starts in a chunk below chunk_index: so no longer one does. */
-static inline void bound_raise(fallow__pages *pages, uint64_t count, uint64_t chunk_index)
+/* A search has shown that no run of `count` pages starts in a word below this one. */
+static inline void bound_raise(fallow__pages *pages, uint64_t count, uint64_t word)
 {
     unsigned size_class = class_below(count);
     if (class_pages(size_class) != count && ++size_class == FALLOW__SIZE_CLASSES) {
         return;
     }
-    if (pages->bound[size_class] < chunk_index) {
-        pages->bound[size_class] = (uint32_t)chunk_index;
-        if (pages->bound_top < chunk_index) {
-            pages->bound_top = (uint32_t)chunk_index;
+    if (pages->bound[size_class] < word) {
+        pages->bound[size_class] = (uint32_t)word;
+        if (pages->bound_top < word) {
+            pages->bound_top = (uint32_t)word;
         }
     }
 }
 
-/* Pages have become free, and are part of a free run of at most `count` pages that starts in chunk_index or above. */
-static void bound_lower(fallow__pages *pages, uint64_t chunk_index, uint64_t count)
+/* Pages have become free, as part of a free run of at most `count` pages that does not start in a word below this. */
+static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
 {
-    if (chunk_index >= pages->bound_top) {
+    if (word >= pages->bound_top) {
         return;
     }
     unsigned last_class = class_below(count);
     for (unsigned size_class = 0; size_class <= last_class; size_class++) {
-        if (pages->bound[size_class] > chunk_index) {
-            pages->bound[size_class] = (uint32_t)chunk_index;
+        if (pages->bound[size_class] > word) {
+            pages->bound[size_class] = (uint32_t)word;
         }
     }
     if (last_class == FALLOW__SIZE_CLASSES - 1) {
-        pages->bound_top = (uint32_t)chunk_index;
+        pages->bound_top = (uint32_t)word;
     }
 }
 
@@ -620,40 +610,37 @@ static unsigned chunk_free_end(const chunk *c, unsigned bit)
     return word * 64 + fallow__lowest_bit(used);
 }
 
-/* Lower the bounds after pages of one chunk were freed. A merged run that touches an edge of the chunk may go on beyond
- * it: how far is not looked up, but it cannot start below the lowest free page, which has a bound of its own. */
-static void bounds_after_chunk_free(fallow__pages *pages, uint64_t chunk_index, const chunk *c, unsigned bit)
+/* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
+ * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
+ * bound of its own. */
+static inline void bounds_after_short_free(fallow__pages *pages, uint64_t first, const chunk *c)
 {
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
     unsigned start = chunk_free_start(c, bit);
-    uint64_t lowest = chunk_index;
+    uint64_t lowest = (first - bit + start) / 64;
     if (start == 0 && pages->bound[0] < lowest) {
         lowest = pages->bound[0];
     }
-    if (lowest >= pages->bound_top) {
-        return;
+    if (lowest < pages->bound_top) {
+        unsigned end = chunk_free_end(c, bit);
+        bool is_longer = start == 0 || end == FALLOW__CHUNK_PAGES;
+        bound_lower(pages, lowest, is_longer ? FALLOW__PAGES_MAX : end - start);
     }
-    unsigned end = chunk_free_end(c, bit);
-    bool is_longer = start == 0 || end == FALLOW__CHUNK_PAGES;
-    bound_lower(pages, lowest, is_longer ? FALLOW__PAGES_MAX : end - start);
 }
 
-static void bounds_after_free(fallow__pages *pages, uint64_t first, uint64_t count)
+static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
 {
-    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (is_in_one_chunk(first, count)) {
-        bounds_after_chunk_free(pages, chunk_index, chunk_place(pages, chunk_index), first % FALLOW__CHUNK_PAGES);
-        return;
-    }
-    bound_lower(pages, pages->bound[0] < chunk_index ? pages->bound[0] : chunk_index, FALLOW__PAGES_MAX);
+    uint64_t word = first / FALLOW__CHUNK_PAGES * WORDS;
+    bound_lower(pages, pages->bound[0] < word ? pages->bound[0] : word, FALLOW__PAGES_MAX);
 }
 
 /* --- searching in a chunk ---------------------------------------------------------------------------------- */
 
-/* The lowest position in a chunk where `count` pages are free, count at most 64; FALLOW__CHUNK_PAGES if there is none.
- * A run of up to 64 pages lies in one word or two. */
-static unsigned chunk_find_short(const chunk *c, unsigned count)
+/* The lowest position in a chunk, not below a word, where `count` pages are free, count at most 64;
+ * FALLOW__CHUNK_PAGES if there is none. A run of up to 64 pages lies in one word or two. */
+static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
 {
-    for (unsigned word = 0; word < WORDS; word++) {
+    for (; word < WORDS; word++) {
         uint64_t low = ~c->used[word];
         if (low == 0) {
             continue;
@@ -866,26 +853,27 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
         return false;
     }
     uint64_t bound = bound_for(pages, request->count);
-    if (bound >= pages->chunk_count) {
+    if (bound >= bound_end(pages)) {
         return false;
     }
     if (request->is_top_down || request->align > 1 || request->from > 0) {
-        uint64_t bound_page = request->is_top_down ? 0 : bound * FALLOW__CHUNK_PAGES;
+        uint64_t bound_page = request->is_top_down ? 0 : bound * 64;
         return search_tree(pages, request, request->from > bound_page ? request->from : bound_page, first_out);
     }
-    if (request->count <= 64 && chunk_is_late(pages, bound)) {
-        unsigned bit = chunk_find_short(chunk_place(pages, bound), (unsigned)request->count);
+    uint64_t chunk_index = bound / WORDS;
+    if (request->count <= 64 && chunk_is_late(pages, chunk_index)) {
+        unsigned bit = chunk_find_short(chunk_place(pages, chunk_index), bound % WORDS, (unsigned)request->count);
         if (bit < FALLOW__CHUNK_PAGES) {
-            bound_raise(pages, request->count, bound);
-            *first_out = bound * FALLOW__CHUNK_PAGES + bit;
+            *first_out = chunk_index * FALLOW__CHUNK_PAGES + bit;
+            bound_raise(pages, request->count, *first_out / 64);
             return true;
         }
     }
-    if (!search_tree(pages, request, bound * FALLOW__CHUNK_PAGES, first_out)) {
-        bound_raise(pages, request->count, pages->chunk_count);
+    if (!search_tree(pages, request, bound * 64, first_out)) {
+        bound_raise(pages, request->count, bound_end(pages));
         return false;
     }
-    bound_raise(pages, request->count, *first_out / FALLOW__CHUNK_PAGES);
+    bound_raise(pages, request->count, *first_out / 64);
     return true;
 }
 
@@ -1044,37 +1032,117 @@ void fallow__pages_take(fallow__pages *pages, uint64_t first, uint64_t count, bo
 {
     unsigned start = is_committed ? FALLOW__START : FALLOW__START_NONE;
     if (count > 1) {
-        change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
+        range_change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
     }
-    change(pages, first, 1, TRANSITION_TO(start));
+    range_change(pages, first, 1, TRANSITION_TO(start));
 }
 
 void fallow__pages_append(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
 {
-    change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
+    range_change(pages, first, count, TRANSITION_TO(is_committed ? FALLOW__REST : FALLOW__REST_NONE));
 }
 
 void fallow__pages_free(fallow__pages *pages, uint64_t first, uint64_t count)
 {
-    change(pages, first, count, TRANSITION_FREE);
-    bounds_after_free(pages, first, count);
+    range_change(pages, first, count, TRANSITION_FREE);
+    if (is_in_one_chunk(first, count)) {
+        bounds_after_short_free(pages, first, chunk_place(pages, first / FALLOW__CHUNK_PAGES));
+    } else {
+        bounds_after_long_free(pages, first);
+    }
 }
 
 void fallow__pages_split(fallow__pages *pages, uint64_t page)
 {
     /* REST becomes START, REST_NONE becomes START_NONE */
-    change(pages, page, 1, (transition)0x76763210u);
+    range_change(pages, page, 1, (transition)0x76763210u);
 }
 
 void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count, fallow__page_state state)
 {
     FALLOW_ASSERT((FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0);
-    change(pages, first, count, TRANSITION_TO(state));
+    range_change(pages, first, count, TRANSITION_TO(state));
 }
 
 void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
 {
-    change(pages, first, count, is_committed ? TRANSITION_COMMIT : TRANSITION_DECOMMIT);
+    range_change(pages, first, count, is_committed ? TRANSITION_COMMIT : TRANSITION_DECOMMIT);
+}
+
+/* --- the short way ----------------------------------------------------------------------------------------- */
+
+/* Short runs in committed memory come and go far more often than all else, and need neither the tree nor the general
+ * machinery above: where the chunk is late and the run lies in one word of it, a few operations on one word of each
+ * plane do. Where that is not so, nothing is changed, and the caller goes the long way. */
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    if (count > 64) {
+        return false;
+    }
+    uint32_t bound = bound_for(pages, count);
+    uint64_t chunk_index = bound / WORDS;
+    if (!chunk_is_late(pages, chunk_index)) {
+        return false;
+    }
+    chunk *c = chunk_place(pages, chunk_index);
+    unsigned word = bound % WORDS;
+    uint64_t fits;
+    while ((fits = word_runs(~c->used[word], (unsigned)count)) == 0) {
+        /* a run that begins at the end of this word may be lower than one in the next */
+        if (count > 1 && c->used[word] >> 63 == 0) {
+            return false;
+        }
+        if (++word == WORDS) {
+            return false;
+        }
+    }
+    unsigned bit = fallow__lowest_bit(fits);
+    uint64_t run = fallow__mask(bit, (unsigned)count);
+    uint64_t old = c->mark[word] & run;
+    if ((c->have[word] & run) != run || (old != 0 && old != run)) {
+        return false;
+    }
+    c->used[word] |= run;
+    c->mark[word] = (c->mark[word] & ~run) | (uint64_t)1 << bit;
+    pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
+    pages->state_pages[FALLOW__START]++;
+    pages->state_pages[FALLOW__REST] += count - 1;
+    *first_out = chunk_index * FALLOW__CHUNK_PAGES + word * 64 + bit;
+    *is_zero_out = old == 0;
+    bound_raise(pages, count, *first_out / 64);
+    return true;
+}
+
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    if (first % 64 + count > 64) {
+        return false;
+    }
+    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned word = first % FALLOW__CHUNK_PAGES / 64;
+    unsigned bit = first % 64;
+    uint64_t run = fallow__mask(bit, (unsigned)count);
+    uint64_t rest = c->used[word] & ~c->mark[word];
+    /* used, committed, one start, and it is the first page */
+    bool is_run = (c->used[word] & c->have[word] & run) == run && (c->mark[word] & run) == (uint64_t)1 << bit;
+    /* the page behind it is no part of it; if that page is in another chunk, the long way looks */
+    bool goes_on = true;
+    if (bit + count < 64) {
+        goes_on = (rest >> (bit + count)) & 1;
+    } else if (word + 1 < WORDS) {
+        goes_on = c->used[word + 1] & ~c->mark[word + 1] & 1;
+    }
+    if (!is_run || goes_on) {
+        return false;
+    }
+    c->used[word] &= ~run;
+    c->mark[word] |= run;
+    pages->state_pages[FALLOW__START]--;
+    pages->state_pages[FALLOW__REST] -= count - 1;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    bounds_after_short_free(pages, first, c);
+    return true;
 }
 
 /* --- storage ----------------------------------------------------------------------------------------------- */
@@ -1142,7 +1210,7 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     node_store(pages, pages->levels - 1, 0, node_uniform(pages->levels - 1, FALLOW__FREE_NONE));
     pages->state_pages[FALLOW__FREE_NONE] = capacity;
     if (pages->page_count < capacity) {
-        node_assign(pages, pages->levels - 1, 0, pages->page_count, capacity, FALLOW__START_NONE);
+        node_change(pages, pages->levels - 1, 0, pages->page_count, capacity, TRANSITION_TO(FALLOW__START_NONE));
         pages->state_pages[FALLOW__START_NONE] -= capacity - pages->page_count;
     }
 }
@@ -1209,7 +1277,7 @@ static bool verify_bounds(fallow__pages *pages)
         if (pages->bound[size_class] > pages->bound_top) {
             return false;
         }
-        if (search_tree(pages, &request, 0, &first) && first / FALLOW__CHUNK_PAGES < pages->bound[size_class]) {
+        if (search_tree(pages, &request, 0, &first) && first / 64 < pages->bound[size_class]) {
             return false;
         }
     }

@@ -83,7 +83,7 @@ typedef struct fallow__pages {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t late[FALLOW__LATE_SLOTS];             /* chunk + 1, or 0 */
-    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of the class's size starts in a chunk below it */
+    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of the class's size starts in a word below it */
     uint32_t bound_top;                            /* no bound is above it */
 } fallow__pages;
 
@@ -114,6 +114,15 @@ fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint
 
 /* Take a free range as one run (block): START, then REST; or the _NONE states if it is not committed. */
 void fallow__pages_take(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
+
+/* Find and take the lowest fit in one step, where that is simple: a short run of committed pages, near the last one.
+ * false: nothing has changed, and fallow__pages_find tells whether and where there is one. The pages are committed;
+ * *is_zero_out tells whether they are all known to be zero. */
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out);
+
+/* Free a whole run in one step, where that is simple (block). false: nothing has changed; it is a longer run, or not a
+ * run at all. */
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count);
 
 /* Add a free range behind the last page of a run to that run (block). */
 void fallow__pages_append(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
