@@ -1,7 +1,7 @@
 /* Whether an address can be read or written, asked without dying.
  *
  * A test of memory states must see that pages fault. Both systems tell without a signal or an exception: Linux when a
- * system call is given the address (EFAULT), Windows when the process reads its own memory as if it were another's.
+ * system call is given the address (EFAULT), Windows when it is asked for the page's state.
  * tests/posix/probe.c and tests/win32/probe.c; a test program links one of them. */
 #ifndef FALLOW_PROBE_H
 #define FALLOW_PROBE_H

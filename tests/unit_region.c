@@ -246,13 +246,13 @@ static void test_reserve_low(void **state)
 static void test_reserve_halving(void **state)
 {
     (void)state;
-    /* more than any address space has; on the way down something fits. Under Wine and qemu a large success is dear,
-     * so the start is chosen to be halved to 64 MiB at most. */
     fallow_region region;
     const size_t small = 48 * (size_t)MIB;
-    const fallow_region_options impossible = {.min_bytes = SIZE_MAX / 4};
-    assert_int_equal(fallow_region_reserve(SIZE_MAX / 2, &impossible, &region), FALLOW_ERR_ADDRESS_SPACE);
-    /* below 4 GiB there is no room for 64 GiB, and the place for less is found by halving */
+    /* more than any address space has, and no way down */
+    const fallow_region_options impossible = {.min_bytes = SIZE_MAX / 2 + 1};
+    assert_int_equal(fallow_region_reserve(SIZE_MAX - page + 1, &impossible, &region), FALLOW_ERR_ADDRESS_SPACE);
+    /* Below 4 GiB there is no room for 16 GiB, and room for less is found by halving. (Without that flag something
+     * large would fit, which is dear under Wine and qemu.) */
 #if SIZE_MAX > 0xffffffffu
     const fallow_region_options low = {.min_bytes = small, .flags = FALLOW_REGION_LOW_4G};
     assert_int_equal(fallow_region_reserve((size_t)16 << 30, &low, &region), FALLOW_OK);
