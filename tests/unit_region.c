@@ -360,13 +360,23 @@ static void test_ranges(void **state)
     fallow_region region = reserve(NULL);
     const size_t size = REGION_BYTES;
     const size_t bad[][2] = {
-        {0, size + page},        {page, size},     {size, page},     {size + page, page}, {0, SIZE_MAX},
-        {0, SIZE_MAX - page + 1}, /* a whole number of pages, and far too many */
-        {page, SIZE_MAX - page + 1}, /* offset + size is 0 */
-        {SIZE_MAX - page + 1, page}, /* and again */
+        {0, size + page},
+        {page, size},
+        {size, page},
+        {size + page, page},
+        {0, SIZE_MAX},
+        {0, SIZE_MAX - page + 1},        /* a whole number of pages, and far too many */
+        {page, SIZE_MAX - page + 1},     /* offset + size is 0 */
+        {SIZE_MAX - page + 1, page},     /* and again */
         {SIZE_MAX - page + 1, 2 * page}, /* offset + size is one page */
-        {SIZE_MAX, 1},           {1, page},        {page - 1, page}, {0, 1},              {0, page + 1},
-        {0, page - 1},           {page / 2, page}, {1, 1},
+        {SIZE_MAX, 1},
+        {1, page},
+        {page - 1, page},
+        {0, 1},
+        {0, page + 1},
+        {0, page - 1},
+        {page / 2, page},
+        {1, 1},
     };
     for (size_t call = 0; call < sizeof range_calls / sizeof range_calls[0]; call++) {
         for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
