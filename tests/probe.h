@@ -1,8 +1,8 @@
 /* Whether an address can be read or written, asked without dying.
  *
- * A test of memory states must see that pages fault. Both systems tell without a signal or an exception: Linux when a
- * system call is given the address (EFAULT), Windows when it is asked for the page's state.
- * tests/posix/probe.c and tests/win32/probe.c; a test program links one of them. */
+ * A test of memory states must see that pages fault. Both systems tell without a signal or an exception when a system
+ * call is given the address: EFAULT on Linux, ERROR_NOACCESS on Windows. tests/posix/probe.c and
+ * tests/win32/probe.c; a test program links one of them. */
 #ifndef FALLOW_PROBE_H
 #define FALLOW_PROBE_H
 

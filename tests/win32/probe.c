@@ -1,28 +1,38 @@
-/* Asks VirtualQuery for state and protection. ReadProcessMemory would be the natural question, but Wine 8 answers it for
- * pages that fault, because it reads past the protection as a debugger does. */
+/* A byte goes through a pipe: WriteFile reads it from the address, ReadFile writes it there. Either fails with
+ * ERROR_NOACCESS where the program itself would fault. A pipe for each probe: what a failed one leaves is nobody's. */
 #include "../probe.h"
 
 #define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
 #include <windows.h>
 
-#define WRITABLE (PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY)
-#define READABLE (WRITABLE | PAGE_READONLY | PAGE_EXECUTE_READ)
-
-static bool has_protection(const void *address, DWORD wanted)
-{
-    MEMORY_BASIC_INFORMATION info;
-    if (VirtualQuery(address, &info, sizeof info) == 0 || info.State != MEM_COMMIT) {
-        return false;
-    }
-    return (info.Protect & wanted) != 0 && (info.Protect & PAGE_GUARD) == 0;
-}
+#include <stdlib.h>
 
 bool probe_can_read(const void *address)
 {
-    return has_protection(address, READABLE);
+    HANDLE reader;
+    HANDLE writer;
+    DWORD moved = 0;
+    if (!CreatePipe(&reader, &writer, NULL, 0)) {
+        abort();
+    }
+    bool is_readable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1;
+    CloseHandle(reader);
+    CloseHandle(writer);
+    return is_readable;
 }
 
 bool probe_can_write(void *address)
 {
-    return has_protection(address, WRITABLE);
+    HANDLE reader;
+    HANDLE writer;
+    DWORD moved = 0;
+    if (!CreatePipe(&reader, &writer, NULL, 0)) {
+        abort();
+    }
+    bool is_writable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1 &&
+                       ReadFile(reader, address, 1, &moved, NULL) && moved == 1;
+    CloseHandle(reader);
+    CloseHandle(writer);
+    return is_writable;
 }
