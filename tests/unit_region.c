@@ -652,13 +652,16 @@ static void test_process_info(void **state)
     (void)state;
     fallow_process before;
     fallow_process after;
+    fallow_system system;
+    fallow_system_info(&system);
     assert_int_equal(fallow_process_info(&before), FALLOW_OK);
     assert_true(before.virtual_bytes >= before.resident_bytes);
     assert_true(before.resident_bytes > 0);
     fallow_region region = reserve(NULL);
     assert_int_equal(fallow_region_commit(&region, 0, 4 * MIB), FALLOW_OK);
     assert_int_equal(fallow_process_info(&after), FALLOW_OK);
-    assert_true(after.virtual_bytes >= before.virtual_bytes + REGION_BYTES);
+    /* an emulator tells its own size, which has room for all that the program will ever map */
+    assert_true(system.is_emulated || after.virtual_bytes >= before.virtual_bytes + REGION_BYTES);
     assert_true(after.committed_bytes >= before.committed_bytes + 4 * MIB);
     assert_true(after.committed_bytes < before.committed_bytes + REGION_BYTES);
     release(&region);
