@@ -1,0 +1,799 @@
+/* The page allocator against a byte for each page.
+ *
+ * First every bitmap up to 12 pages, and every bitmap of a window that straddles words, chunks and blocks, against brute
+ * force. Then seeded random runs of all operations, with everything compared as they go. Then planted faults: bits
+ * changed in the storage behind the allocator's back, which fallow__pages_verify or the model is expected to notice;
+ * a test that cannot fail shows nothing. */
+#include "pages_store.h"
+
+#include "bits.h"
+
+/* --- the model --------------------------------------------------------------------------------------------- */
+
+typedef struct test_model {
+    test_store *store;
+    uint64_t page_count;
+    unsigned char *state;
+    unsigned char *used; /* 0 or 1, the same as state >= 4: for memchr */
+    uint64_t counts[8];
+} test_model;
+
+static void model_set(test_model *model, uint64_t page, fallow__page_state state)
+{
+    model->counts[model->state[page]]--;
+    model->counts[state]++;
+    model->state[page] = (unsigned char)state;
+    model->used[page] = state >= FALLOW__REST_NONE;
+}
+
+static void model_init(test_model *model, uint64_t page_count, size_t os_page_bytes)
+{
+    *model = (test_model){.page_count = page_count};
+    model->store = store_create(page_count, os_page_bytes);
+    model->state = calloc((size_t)page_count, 1);
+    model->used = calloc((size_t)page_count, 1);
+    assert_non_null(model->state);
+    assert_non_null(model->used);
+    model->counts[FALLOW__FREE_NONE] = page_count;
+}
+
+static void model_done(test_model *model)
+{
+    store_destroy(model->store);
+    free(model->state);
+    free(model->used);
+}
+
+/* The first page from `from` on whose used mark is `used`; page_count if there is none. */
+static uint64_t model_seek(const test_model *model, uint64_t from, int used)
+{
+    if (from >= model->page_count) {
+        return model->page_count;
+    }
+    const unsigned char *hit = memchr(model->used + from, used, (size_t)(model->page_count - from));
+    return hit != NULL ? (uint64_t)(hit - model->used) : model->page_count;
+}
+
+static bool model_find(const test_model *model, const fallow__pages_request *request, uint64_t *first_out)
+{
+    uint64_t mask = request->align > 1 ? request->align - 1 : 0;
+    bool is_found = false;
+    if (request->count > model->page_count) {
+        return false;
+    }
+    for (uint64_t first = model_seek(model, request->from, 0), end; first < model->page_count;
+         first = model_seek(model, end, 0)) {
+        end = model_seek(model, first, 1);
+        if (end - first < request->count) {
+            continue;
+        }
+        if (request->is_top_down) {
+            uint64_t page = end - request->count;
+            uint64_t back = (page + request->phase) & mask;
+            if (page - first >= back) {
+                *first_out = page - back;
+                is_found = true;
+            }
+        } else {
+            uint64_t ahead = (0 - (first + request->phase)) & mask;
+            if (ahead <= end - first && end - first - ahead >= request->count) {
+                *first_out = first + ahead;
+                return true;
+            }
+        }
+    }
+    return is_found;
+}
+
+static bool is_start(const test_model *model, uint64_t page)
+{
+    return model->state[page] >= FALLOW__START_NONE;
+}
+
+static uint64_t model_run_end(const test_model *model, uint64_t first)
+{
+    uint64_t end = first + 1;
+    while (end < model->page_count && model->used[end] && !is_start(model, end)) {
+        end++;
+    }
+    return end;
+}
+
+static uint64_t model_run_start(const test_model *model, uint64_t page)
+{
+    while (!is_start(model, page)) {
+        page--;
+    }
+    return page;
+}
+
+static bool model_last_range(const test_model *model, uint64_t below, unsigned states, uint64_t *first_out,
+                             uint64_t *count_out)
+{
+    uint64_t end = below;
+    while (end > 0 && (states >> model->state[end - 1] & 1) == 0) {
+        end--;
+    }
+    uint64_t first = end;
+    while (first > 0 && (states >> model->state[first - 1] & 1) != 0) {
+        first--;
+    }
+    *first_out = first;
+    *count_out = end - first;
+    return end > 0;
+}
+
+/* --- operations on both ------------------------------------------------------------------------------------ */
+
+static void take(test_model *model, uint64_t first, uint64_t count, bool is_committed)
+{
+    store_open(model->store, first, count);
+    fallow__pages_take(&model->store->pages, first, count, is_committed);
+    for (uint64_t page = first; page < first + count; page++) {
+        model_set(model, page, is_committed ? FALLOW__REST : FALLOW__REST_NONE);
+    }
+    model_set(model, first, is_committed ? FALLOW__START : FALLOW__START_NONE);
+}
+
+static void append_pages(test_model *model, uint64_t first, uint64_t count, bool is_committed)
+{
+    store_open(model->store, first, count);
+    fallow__pages_append(&model->store->pages, first, count, is_committed);
+    for (uint64_t page = first; page < first + count; page++) {
+        model_set(model, page, is_committed ? FALLOW__REST : FALLOW__REST_NONE);
+    }
+}
+
+static void free_pages(test_model *model, uint64_t first, uint64_t count)
+{
+    fallow__pages_free(&model->store->pages, first, count);
+    for (uint64_t page = first; page < first + count; page++) {
+        bool is_committed = (FALLOW__STATES_IN_USE >> model->state[page] & 1) != 0;
+        model_set(model, page, is_committed ? FALLOW__FREE_DIRTY : FALLOW__FREE_NONE);
+    }
+}
+
+static void split(test_model *model, uint64_t page)
+{
+    fallow__pages_split(&model->store->pages, page);
+    model_set(model, page, model->state[page] == FALLOW__REST ? FALLOW__START : FALLOW__START_NONE);
+}
+
+static void set_free(test_model *model, uint64_t first, uint64_t count, fallow__page_state state)
+{
+    store_open(model->store, first, count);
+    fallow__pages_set_free(&model->store->pages, first, count, state);
+    for (uint64_t page = first; page < first + count; page++) {
+        model_set(model, page, state);
+    }
+}
+
+static void set_committed(test_model *model, uint64_t first, uint64_t count, bool is_committed)
+{
+    fallow__pages_set_committed(&model->store->pages, first, count, is_committed);
+    for (uint64_t page = first; page < first + count; page++) {
+        if (is_start(model, page)) {
+            model_set(model, page, is_committed ? FALLOW__START : FALLOW__START_NONE);
+        } else {
+            model_set(model, page, is_committed ? FALLOW__REST : FALLOW__REST_NONE);
+        }
+    }
+}
+
+/* --- comparing --------------------------------------------------------------------------------------------- */
+
+static bool same_find(test_model *model, const fallow__pages_request *request)
+{
+    uint64_t first = UINT64_MAX;
+    uint64_t expected = UINT64_MAX;
+    bool is_found = fallow__pages_find(&model->store->pages, request, &first);
+    if (is_found == model_find(model, request, &expected) && (!is_found || first == expected)) {
+        return true;
+    }
+    print_error("find in %llu pages: count %llu align %llu phase %llu from %llu%s: %s %lld, the model says %lld\n",
+                (unsigned long long)model->page_count, (unsigned long long)request->count,
+                (unsigned long long)request->align, (unsigned long long)request->phase,
+                (unsigned long long)request->from, request->is_top_down ? " top-down" : "",
+                is_found ? "found" : "not found", (long long)first, (long long)expected);
+    return false;
+}
+
+/* The state of every page, as fallow__pages_piece tells it; pages of blocks never opened are FREE_NONE. */
+static bool same_states(test_model *model)
+{
+    test_store *store = model->store;
+    for (uint64_t page = 0, end; page < model->page_count; page = end) {
+        uint64_t block = page / store->plan.block_pages;
+        fallow__page_state state = FALLOW__FREE_NONE;
+        end = (block + 1) * store->plan.block_pages;
+        end = end < model->page_count ? end : model->page_count;
+        if (store->is_open[block]) {
+            uint64_t limit = end;
+            state = fallow__pages_piece(&store->pages, page, limit, &end);
+            if (end <= page || end > limit) {
+                print_error("piece from %llu to %llu, limit %llu\n", (unsigned long long)page, (unsigned long long)end,
+                            (unsigned long long)limit);
+                return false;
+            }
+        }
+        if (!store_is_filled(model->state + page, (size_t)(end - page), (unsigned char)state)) {
+            print_error("pages %llu to %llu of %llu are not all in state %d\n", (unsigned long long)page,
+                        (unsigned long long)end, (unsigned long long)model->page_count, (int)state);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool same_counts(const test_model *model)
+{
+    for (int state = 0; state < 8; state++) {
+        if (model->store->pages.state_pages[state] != model->counts[state]) {
+            print_error("%llu pages are counted in state %d, the model has %llu\n",
+                        (unsigned long long)model->store->pages.state_pages[state], state,
+                        (unsigned long long)model->counts[state]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool same_all(test_model *model)
+{
+    if (!fallow__pages_verify(&model->store->pages)) {
+        print_error("fallow__pages_verify says no\n");
+        return false;
+    }
+    return same_states(model) && same_counts(model);
+}
+
+static bool same_last_range(test_model *model, uint64_t below, unsigned states, uint64_t *first_out)
+{
+    uint64_t first = 0;
+    uint64_t count = 0;
+    uint64_t expected_first;
+    uint64_t expected_count;
+    bool is_found = fallow__pages_last_range(&model->store->pages, below, states, &first, &count);
+    bool is_expected = model_last_range(model, below, states, &expected_first, &expected_count);
+    *first_out = expected_first;
+    if (is_found == is_expected && (!is_found || (first == expected_first && count == expected_count))) {
+        return true;
+    }
+    print_error("last range of states %#x below %llu: %llu and %llu pages, the model has %llu and %llu\n", states,
+                (unsigned long long)below, (unsigned long long)first, (unsigned long long)count,
+                (unsigned long long)expected_first, (unsigned long long)expected_count);
+    return false;
+}
+
+/* --- every bitmap of a few pages --------------------------------------------------------------------------- */
+
+static void compare_all_finds(test_model *model, uint64_t last_count, bool is_every_from)
+{
+    for (uint64_t count = 1; count <= last_count; count++) {
+        for (uint64_t align = 1; align <= 16; align *= 2) {
+            for (uint64_t phase = 0; phase < align; phase++) {
+                fallow__pages_request request = {.count = count, .align = align, .phase = phase, .is_top_down = true};
+                assert_true(same_find(model, &request));
+                request.is_top_down = false;
+                bool is_from = is_every_from || align == 1;
+                for (request.from = 0; request.from <= (is_from ? model->page_count : 0); request.from++) {
+                    assert_true(same_find(model, &request));
+                }
+            }
+        }
+    }
+}
+
+static void every_bitmap_up_to_12_pages(void **state)
+{
+    (void)state;
+    for (uint64_t page_count = 1; page_count <= 12; page_count++) {
+        for (uint64_t bitmap = 0; bitmap < (uint64_t)1 << page_count; bitmap++) {
+            test_model model;
+            model_init(&model, page_count, 4096);
+            for (uint64_t page = 0; page < page_count; page++) {
+                if ((bitmap >> page & 1) != 0) {
+                    take(&model, page, 1, true);
+                }
+            }
+            compare_all_finds(&model, page_count + 1, page_count <= 9);
+            assert_true(same_all(&model));
+            model_done(&model);
+        }
+    }
+}
+
+/* The same bitmaps one after another in Gray's order, so that each differs from the last by one page taken or freed: the
+ * allocator has searched and remembered things in between. Everything around the window is in use. */
+static void every_bitmap_of_a_window(void **state)
+{
+    (void)state;
+    enum { WINDOW = 8 };
+    static const uint64_t middles[] = {WINDOW / 2, 64, 512, 4096, 32768, 100000};
+    for (size_t i = 0; i < sizeof middles / sizeof middles[0]; i++) {
+        uint64_t base = middles[i] - WINDOW / 2;
+        test_model model;
+        model_init(&model, i == 0 ? WINDOW : middles[i] + 2000, 4096);
+        if (base > 0) {
+            take(&model, 0, base, true);
+            take(&model, base + WINDOW, model.page_count - base - WINDOW, true);
+        }
+        for (uint64_t step = 1; step <= (uint64_t)1 << WINDOW; step++) {
+            for (uint64_t count = 1; count <= WINDOW + 1; count++) {
+                for (uint64_t align = 1; align <= 16; align *= 2) {
+                    for (uint64_t phase = 0; phase < align; phase++) {
+                        fallow__pages_request request = {.count = count, .align = align, .phase = phase};
+                        assert_true(same_find(&model, &request));
+                        request.from = base + step % (WINDOW + 2);
+                        assert_true(same_find(&model, &request));
+                        request.from = 0;
+                        request.is_top_down = true;
+                        assert_true(same_find(&model, &request));
+                    }
+                }
+            }
+            uint64_t page = base + fallow__lowest_bit(step) % WINDOW;
+            if (model.used[page]) {
+                free_pages(&model, page, 1);
+            } else {
+                take(&model, page, 1, true);
+            }
+            assert_true(same_counts(&model));
+            if (model.page_count <= 4096 || step % 64 == 0) {
+                assert_true(same_all(&model));
+            }
+        }
+        model_done(&model);
+    }
+}
+
+/* --- random runs ------------------------------------------------------------------------------------------- */
+
+/* 1 to most, small ones and ones near a power of two more often. */
+static uint64_t random_count(test_random *random, uint64_t most)
+{
+    uint64_t count = (uint64_t)1 << test_below(random, fallow__highest_bit(most) + 2);
+    switch (test_below(random, 4)) {
+    case 0: count = 1 + test_below(random, count); break;
+    case 1: count = count - 1 + test_below(random, 3); break;
+    case 2: count = 1 + test_below(random, count < 24 ? count : 24); break;
+    default: break;
+    }
+    return count < 1 ? 1 : count < most ? count : most;
+}
+
+static fallow__pages_request random_request(test_random *random, const test_model *model)
+{
+    fallow__pages_request request = {.count = random_count(random, model->page_count)};
+    switch (test_below(random, 8)) {
+    case 0: request.count = model->page_count + test_below(random, 3); break;
+    case 1: request.count = (uint64_t)1 << test_below(random, 52); break;
+    default: break;
+    }
+    if (test_below(random, 3) == 0) {
+        request.align = (uint64_t)1 << test_below(random, test_below(random, 8) == 0 ? 40 : 14);
+        request.phase = test_below(random, 2) == 0 ? 0 : test_below(random, 2 * request.align);
+    }
+    switch (test_below(random, 5)) {
+    case 0: request.is_top_down = true; break;
+    case 1: request.from = test_below(random, model->page_count + 2); break;
+    default: break;
+    }
+    return request;
+}
+
+/* A page of a live run near a random place; page_count if there is none. */
+static uint64_t random_used(test_random *random, const test_model *model)
+{
+    uint64_t page = model_seek(model, test_below(random, model->page_count), 1);
+    return page < model->page_count ? page : model_seek(model, 0, 1);
+}
+
+static void random_take(test_random *random, test_model *model)
+{
+    fallow__pages_request request = random_request(random, model);
+    uint64_t first;
+    assert_true(same_find(model, &request));
+    if (model_find(model, &request, &first)) {
+        take(model, first, request.count, test_below(random, 4) != 0);
+    }
+}
+
+static void random_take_at(test_random *random, test_model *model)
+{
+    uint64_t first = model_seek(model, test_below(random, model->page_count), 0);
+    if (first < model->page_count) {
+        uint64_t room = model_seek(model, first, 1) - first;
+        take(model, first, random_count(random, room), test_below(random, 4) != 0);
+    }
+}
+
+static void random_free(test_random *random, test_model *model)
+{
+    uint64_t page = random_used(random, model);
+    if (page == model->page_count) {
+        return;
+    }
+    uint64_t start = model_run_start(model, page);
+    uint64_t end = model_run_end(model, start);
+    if (test_below(random, 4) == 0 && end - start > 1) {
+        start = end - random_count(random, end - start - 1); /* the end of it */
+    }
+    free_pages(model, start, end - start);
+}
+
+static void random_append(test_random *random, test_model *model)
+{
+    uint64_t page = random_used(random, model);
+    if (page < model->page_count) {
+        uint64_t end = model_run_end(model, model_run_start(model, page));
+        uint64_t room = model_seek(model, end, 1) - end;
+        if (room > 0) {
+            append_pages(model, end, random_count(random, room), test_below(random, 2) == 0);
+        }
+    }
+}
+
+static void random_split(test_random *random, test_model *model)
+{
+    uint64_t page = random_used(random, model);
+    if (page < model->page_count && !is_start(model, page)) {
+        split(model, page);
+    }
+}
+
+static void random_set_free(test_random *random, test_model *model)
+{
+    uint64_t first = model_seek(model, test_below(random, model->page_count), 0);
+    if (first < model->page_count) {
+        uint64_t room = model_seek(model, first, 1) - first;
+        set_free(model, first, random_count(random, room), (fallow__page_state)test_below(random, 4));
+    }
+}
+
+static void random_set_committed(test_random *random, test_model *model)
+{
+    uint64_t page = random_used(random, model);
+    if (page < model->page_count) {
+        uint64_t end = model_run_end(model, page);
+        set_committed(model, page, random_count(random, end - page), test_below(random, 2) == 0);
+    }
+}
+
+static void random_questions(test_random *random, test_model *model)
+{
+    fallow__pages *pages = &model->store->pages;
+    fallow__pages_request request = random_request(random, model);
+    assert_true(same_find(model, &request));
+
+    uint64_t page = random_used(random, model);
+    if (page < model->page_count) {
+        uint64_t start = model_run_start(model, page);
+        assert_int_equal(fallow__pages_run_start(pages, page), start);
+        assert_int_equal(fallow__pages_run_end(pages, start), model_run_end(model, start));
+    }
+
+    uint64_t first = test_below(random, model->page_count);
+    uint64_t count = random_count(random, model->page_count - first);
+    unsigned expected = 0;
+    for (uint64_t i = first; i < first + count; i++) {
+        expected |= 1u << model->state[i];
+    }
+    store_open(model->store, first, count);
+    assert_int_equal(fallow__pages_states(pages, first, count), expected);
+
+    unsigned states = (unsigned)test_below(random, 256);
+    uint64_t next = first;
+    while (next < model->page_count && (states >> model->state[next] & 1) == 0) {
+        next++;
+    }
+    assert_int_equal(fallow__pages_next(pages, first, states), next);
+
+    uint64_t below = 1 + test_below(random, model->page_count);
+    for (int i = 0; i < 4 && below > 0; i++) {
+        assert_true(same_last_range(model, below, states, &below));
+    }
+}
+
+static void random_step(test_random *random, test_model *model, bool is_growing)
+{
+    switch (test_below(random, is_growing ? 10 : 13)) {
+    case 0:
+    case 1: random_take(random, model); break;
+    case 2: random_take_at(random, model); break;
+    case 3: random_append(random, model); break;
+    case 4: random_split(random, model); break;
+    case 5: random_set_free(random, model); break;
+    case 6: random_set_committed(random, model); break;
+    case 7: random_questions(random, model); break;
+    default: random_free(random, model); break;
+    case 8: is_growing ? random_take(random, model) : random_free(random, model); break;
+    }
+    assert_true(same_counts(model));
+}
+
+static void random_run(test_random *random, uint64_t page_count, size_t os_page_bytes)
+{
+    test_model model;
+    model_init(&model, page_count, os_page_bytes);
+    uint64_t steps = 16000000 / (page_count + 4000);
+    uint64_t every = 1 + page_count / 500; /* how often all of it is compared */
+    bool is_growing = true;
+    steps = steps < 200 ? 200 : steps;
+    for (uint64_t step = 0; step < steps; step++) {
+        if (test_below(random, 60) == 0) {
+            is_growing = !is_growing;
+        }
+        random_step(random, &model, is_growing);
+        if (step % every == 0) {
+            assert_true(same_all(&model));
+        }
+    }
+    assert_true(same_all(&model));
+    model_done(&model);
+}
+
+static void random_runs(void **state)
+{
+    (void)state;
+    static const uint64_t page_counts[] = {
+        1,    2,    63,   64,    65,    511,   512,   513,        1023,       4095,           4096,
+        4097, 5000, 8191, 32767, 32768, 32769, 65537, 512 * 512 - 1, 512 * 512, 512 * 512 + 1, 3 * 262144 + 17,
+    };
+    test_random random = test_seed("model_pages");
+    for (size_t i = 0; i < sizeof page_counts / sizeof page_counts[0]; i++) {
+        random_run(&random, page_counts[i], (size_t)4096 << 2 * (i % 3));
+    }
+}
+
+/* First fit packs the low end and leaves most of a large arena untouched: many small runs, and holes of every size in
+ * chunks that are otherwise full. */
+static void crowded_chunks(void **state)
+{
+    (void)state;
+    test_random random = test_seed("model_pages crowded");
+    test_model model;
+    model_init(&model, 40 * 512 + 77, 4096);
+    for (uint64_t page = 0; page < model.page_count; page++) {
+        take(&model, page, 1, true);
+    }
+    for (int step = 0; step < 4000; step++) {
+        uint64_t first = test_below(&random, model.page_count);
+        uint64_t count = 1 + test_below(&random, 70);
+        for (uint64_t page = first; page < first + count && page < model.page_count; page++) {
+            if (model.used[page]) {
+                free_pages(&model, page, 1);
+            }
+        }
+        fallow__pages_request request = random_request(&random, &model);
+        request.count = 1 + test_below(&random, 70);
+        assert_true(same_find(&model, &request));
+        while (test_below(&random, 40) != 0) {
+            request = (fallow__pages_request){.count = 1 + test_below(&random, 20)};
+            uint64_t page;
+            assert_true(same_find(&model, &request));
+            if (model_find(&model, &request, &page)) {
+                for (uint64_t i = 0; i < request.count; i++) {
+                    take(&model, page + i, 1, true);
+                }
+            }
+        }
+        if (step % 50 == 0) {
+            assert_true(same_all(&model));
+        }
+    }
+    assert_true(same_all(&model));
+    model_done(&model);
+}
+
+/* --- planted faults ---------------------------------------------------------------------------------------- */
+
+typedef struct test_snapshot {
+    fallow__pages pages;
+    unsigned char *upper;
+    unsigned char *blocks;
+} test_snapshot;
+
+static test_snapshot snapshot_take(const test_store *store)
+{
+    size_t blocks_bytes = (size_t)store->plan.block_count * store->plan.block_bytes;
+    test_snapshot result = {.pages = store->pages};
+    result.upper = malloc(store->plan.upper_bytes + 1);
+    result.blocks = malloc(blocks_bytes);
+    assert_non_null(result.upper);
+    assert_non_null(result.blocks);
+    memcpy(result.upper, store->upper, store->plan.upper_bytes);
+    memcpy(result.blocks, store->blocks, blocks_bytes);
+    return result;
+}
+
+static void snapshot_restore(const test_snapshot *snapshot, test_store *store)
+{
+    store->pages = snapshot->pages;
+    memcpy(store->upper, snapshot->upper, store->plan.upper_bytes);
+    memcpy(store->blocks, snapshot->blocks, (size_t)store->plan.block_count * store->plan.block_bytes);
+}
+
+static void snapshot_done(test_snapshot *snapshot)
+{
+    free(snapshot->upper);
+    free(snapshot->blocks);
+}
+
+/* Every chunk is mixed, so that nothing in the storage is stale, and no summary is late. */
+static void make_mixed(test_model *model)
+{
+    for (uint64_t page = 0; page < model->page_count; page++) {
+        if (page % 7 == 0) {
+            take(model, page, 1, true);
+        } else if (page % 7 == 1 && page + 1 < model->page_count) {
+            take(model, page, 2, true);
+        }
+    }
+    uint64_t first;
+    fallow__pages_request request = {.count = 3, .align = 1024, .phase = 5};
+    (void)fallow__pages_find(&model->store->pages, &request, &first);
+    assert_true(same_all(model));
+}
+
+/* The bit of the used plane that stands for a free page, found by looking at what taking it changes. */
+static size_t find_used_bit(test_model *model, const test_snapshot *before, uint64_t page, unsigned char *mask_out)
+{
+    test_store *store = model->store;
+    size_t blocks_bytes = (size_t)store->plan.block_count * store->plan.block_bytes;
+    fallow__pages_take(&store->pages, page, 1, false);
+    for (size_t i = 0; i < blocks_bytes; i++) {
+        unsigned char changed = (unsigned char)(store->blocks[i] ^ before->blocks[i]);
+        if (changed != 0 && fallow__is_power_of_two(changed)) {
+            /* used and mark are set by taking without memory: the one whose loss makes the page free is the used bit */
+            store->blocks[i] ^= changed;
+            bool is_free = fallow__pages_states(&store->pages, page, 1) < FALLOW__STATES(FALLOW__REST_NONE);
+            store->blocks[i] ^= changed;
+            if (is_free) {
+                *mask_out = changed;
+                snapshot_restore(before, store);
+                return i;
+            }
+        }
+    }
+    fail_msg("no bit found that says that page %llu is in use", (unsigned long long)page);
+    return 0;
+}
+
+static void a_wrong_bit_is_noticed(void **state)
+{
+    (void)state;
+    test_model model;
+    model_init(&model, 3 * 512, 4096);
+    make_mixed(&model);
+    test_snapshot before = snapshot_take(model.store);
+
+    /* a free page that is in use behind the allocator's back: the count of used pages is wrong */
+    uint64_t page = 512;
+    while (model.used[page] || model.used[page + 1] || model.used[page + 2]) {
+        page++;
+    }
+    unsigned char mask = 0;
+    size_t byte = find_used_bit(&model, &before, page, &mask);
+    assert_true(same_all(&model));
+    model.store->blocks[byte] ^= mask;
+    assert_false(fallow__pages_verify(&model.store->pages));
+    assert_false(same_states(&model));
+    snapshot_restore(&before, model.store);
+
+    /* the same, and another page lost, so that all counts are right: the model still sees it */
+    unsigned char lost_mask = 0;
+    size_t lost_byte = find_used_bit(&model, &before, page + 2, &lost_mask);
+    take(&model, page + 1, 2, false);
+    assert_true(same_states(&model));
+    model.store->blocks[byte] ^= mask;
+    model.store->blocks[lost_byte] ^= lost_mask;
+    assert_true(same_counts(&model));
+    assert_false(same_states(&model));
+
+    model.store->blocks[byte] ^= mask;
+    model.store->blocks[lost_byte] ^= lost_mask;
+    free_pages(&model, page + 1, 2);
+    assert_true(same_all(&model));
+    snapshot_done(&before);
+    model_done(&model);
+}
+
+/* Every 1 bit of the storage in turn becomes 0: bitmaps, summaries, upper levels. */
+static void every_lost_bit_is_noticed(void **state)
+{
+    (void)state;
+    test_model model;
+    model_init(&model, 66 * 512 + 40, 4096);
+    make_mixed(&model);
+    test_snapshot before = snapshot_take(model.store);
+    size_t blocks_bytes = (size_t)model.store->plan.block_count * model.store->plan.block_bytes;
+    size_t all_bytes = model.store->plan.upper_bytes + blocks_bytes;
+    unsigned planted = 0;
+    unsigned noticed = 0;
+    test_random random = test_seed("model_pages lost bits");
+    for (size_t i = test_below(&random, 13); i < all_bytes; i += 13) {
+        bool is_upper = i < model.store->plan.upper_bytes;
+        unsigned char *byte = is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
+        if (*byte == 0) {
+            continue;
+        }
+        unsigned char bit = (unsigned char)(1u << fallow__lowest_bit(*byte));
+        *byte ^= bit;
+        planted++;
+        noticed += !fallow__pages_verify(&model.store->pages);
+        snapshot_restore(&before, model.store);
+    }
+    printf("lost bits: %u planted, %u noticed\n", planted, noticed);
+    assert_true(planted > 100);
+    assert_int_equal(noticed, planted);
+    assert_true(same_all(&model));
+    snapshot_done(&before);
+    model_done(&model);
+}
+
+/* The counters of a struct that something wrote over. */
+static void a_wrong_counter_or_bound_is_noticed(void **state)
+{
+    (void)state;
+    test_model model;
+    model_init(&model, 5000, 4096);
+    make_mixed(&model);
+    fallow__pages before = model.store->pages;
+    for (int i = 0; i < 8; i++) {
+        model.store->pages.state_pages[i]++;
+        assert_false(fallow__pages_verify(&model.store->pages));
+        model.store->pages = before;
+    }
+    model.store->pages.bound[0] = (uint32_t)before.chunk_count; /* "no free page at all" */
+    model.store->pages.bound_top = (uint32_t)before.chunk_count;
+    assert_false(fallow__pages_verify(&model.store->pages));
+    model.store->pages = before;
+    assert_true(same_all(&model));
+    model_done(&model);
+}
+
+/* --- plans ------------------------------------------------------------------------------------------------- */
+
+static void a_plan_is_small_and_sufficient(void **state)
+{
+    (void)state;
+    for (unsigned shift = 0; shift <= 36; shift++) {
+        for (int delta = -1; delta <= 1; delta++) {
+            uint64_t page_count = ((uint64_t)1 << shift) + (uint64_t)(int64_t)delta;
+            if (page_count < 1 || page_count > FALLOW__PAGES_MAX) {
+                continue;
+            }
+            for (size_t os_page_bytes = 4096; os_page_bytes <= 65536; os_page_bytes *= 4) {
+                fallow__pages_plan plan = {0};
+                fallow__pages_plan_for(page_count, os_page_bytes, &plan);
+                assert_true(plan.page_count == page_count);
+                assert_true(plan.block_pages > 0 && plan.block_bytes > 0);
+                assert_true((plan.block_count - 1) * plan.block_pages < page_count);
+                assert_true(plan.block_count * plan.block_pages >= page_count);
+                assert_true(plan.block_bytes % os_page_bytes == 0);
+                /* 0.01 % of what is reserved, at one OS page for each page: the worst case. The last block may be
+                 * mostly unused. */
+                uint64_t metadata = plan.upper_bytes + plan.block_count * plan.block_bytes;
+                assert_true(metadata <= page_count * os_page_bytes / 10000 + plan.block_bytes + os_page_bytes);
+                assert_true(plan.upper_bytes <= 16 * 1024 * 1024);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    test_begin();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plan_is_small_and_sufficient),
+        cmocka_unit_test(every_bitmap_up_to_12_pages),
+        cmocka_unit_test(every_bitmap_of_a_window),
+        cmocka_unit_test(random_runs),
+        cmocka_unit_test(crowded_chunks),
+        cmocka_unit_test(a_wrong_bit_is_noticed),
+        cmocka_unit_test(every_lost_bit_is_noticed),
+        cmocka_unit_test(a_wrong_counter_or_bound_is_noticed),
+    };
+    return cmocka_run_group_tests_name("model_pages", tests, NULL, NULL);
+}
