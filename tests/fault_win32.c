@@ -100,7 +100,9 @@ static void refuse_nothing(void)
 
 /* --- what every test has ----------------------------------------------------------------------------------- */
 
-enum { PAGES = 16 };
+enum {
+    PAGES = 16
+};
 
 static fallow_system facts;
 static fallow_region region; /* PAGES pages; the first half is committed and filled with 3 */
@@ -172,7 +174,9 @@ static const struct {
     {ERROR_NOT_SUPPORTED, FALLOW_ERR_UNSUPPORTED, FALLOW_ERR_UNSUPPORTED, false},
     {ERROR_GEN_FAILURE, FALLOW_ERR_OS, FALLOW_ERR_OS, false},
 };
-enum { CAUSE_COUNT = sizeof causes / sizeof causes[0] };
+enum {
+    CAUSE_COUNT = sizeof causes / sizeof causes[0]
+};
 
 static void test_commit_refused(void **state)
 {
@@ -229,9 +233,9 @@ static void test_dontneed_cannot_commit(void **state)
     bool is_zero = true;
     bool is_committed = true;
     allocs = (refusal){.kind = MEM_COMMIT, .code = ERROR_COMMITMENT_LIMIT, .refused = 1};
-    assert_int_equal(fallow__os_purge(&region, page_at(2), bytes(4), FALLOW_PURGE_DONTNEED, &is_zero, &is_committed,
-                                      &error),
-                     FALLOW_ERR_COMMIT);
+    assert_int_equal(
+        fallow__os_purge(&region, page_at(2), bytes(4), FALLOW_PURGE_DONTNEED, &is_zero, &is_committed, &error),
+        FALLOW_ERR_COMMIT);
     assert_false(is_committed);
     assert_false(is_zero);
     for (size_t index = 0; index < PAGES / 2; index++) {
@@ -318,7 +322,9 @@ static void test_figures_refused(void **state)
 
 /* --- without VirtualAlloc2 --------------------------------------------------------------------------------- */
 
-enum { ALIGN_BYTES = 1 << 20 };
+enum {
+    ALIGN_BYTES = 1 << 20
+};
 
 /* Another thread takes the aligned place just before we do: the next round finds another. */
 static void test_aligned_place_is_lost(void **state)

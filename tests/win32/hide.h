@@ -4,7 +4,9 @@
 #ifndef FALLOW_HIDE_H
 #define FALLOW_HIDE_H
 
-enum { HIDDEN_MAX = 4 };
+enum {
+    HIDDEN_MAX = 4
+};
 
 extern const char *hidden_functions[HIDDEN_MAX]; /* names, up to the first NULL */
 
