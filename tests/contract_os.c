@@ -442,8 +442,7 @@ static void test_impossible_sizes(void **state)
 {
     (void)state;
     size_t largest = SIZE_MAX - SIZE_MAX % facts.page_bytes - facts.page_bytes;
-    const size_t sizes[] = {largest, SIZE_MAX / 2 + 1,
-                            (size_t)(SIZE_MAX / 4 * 3 / facts.page_bytes * facts.page_bytes)};
+    const size_t sizes[] = {largest, largest - 8 * MIB}; /* a 32-bit program may well get half of it */
     for (size_t index = 0; index < sizeof sizes / sizeof sizes[0]; index++) {
         for (size_t align_bytes = 0; align_bytes <= 4 * MIB; align_bytes += 4 * MIB) {
             fallow_region none = {.name = "untouched"};
@@ -967,7 +966,7 @@ static void test_reservation_costs_addresses(void **state)
     fallow_process before = figures();
     assert_int_equal(reserve(here->large_bytes, (fallow_region_options){0}, &large), FALLOW_OK);
     fallow_process after = figures();
-    assert_true(growth(before.virtual_bytes, after.virtual_bytes) >= here->large_bytes);
+    assert_true(growth(before.virtual_bytes, after.virtual_bytes) >= here->large_bytes - 4 * MIB);
     assert_true(growth(before.virtual_bytes, after.virtual_bytes) <= here->large_bytes + 16 * MIB);
     assert_true(growth(before.resident_bytes, after.resident_bytes) <= 8 * MIB);
     assert_true(growth(before.committed_bytes, after.committed_bytes) <= 8 * MIB);
@@ -1035,10 +1034,8 @@ static void test_lock(void **state)
     for (int round = 0; round < 3; round++) {
         fallow__os_lock_acquire(&locks[0]);
         fallow__os_lock_acquire(&locks[1]);
-        fallow__os_lock_release(&locks[0]);
-        fallow__os_lock_acquire(&locks[0]);
+        fallow__os_lock_release(&locks[0]); /* not the one that was taken last */
         fallow__os_lock_release(&locks[1]);
-        fallow__os_lock_release(&locks[0]);
     }
     fallow__os_lock_destroy(&locks[0]);
     fallow__os_lock_destroy(&locks[1]);
