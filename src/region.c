@@ -8,7 +8,7 @@
 #include "os.h"
 #include "status.h"
 
-#define KNOWN_FLAGS                                                                                              \
+#define KNOWN_FLAGS                                                                                               \
     ((uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G | FALLOW_REGION_NO_FORK | FALLOW_REGION_WIPE_ON_FORK | \
                 FALLOW_REGION_NO_DUMP | FALLOW_REGION_HUGE_PAGES | FALLOW_REGION_LARGE_PAGES))
 
@@ -201,8 +201,8 @@ fallow_status fallow_region_purge(const fallow_region *region, size_t offset_byt
     fallow__os_error error = {0};
     bool is_zero;
     bool is_committed;
-    status = fallow__os_purge(region, part.base, part.size_bytes, effective_purge(purge), &is_zero, &is_committed,
-                              &error);
+    status =
+        fallow__os_purge(region, part.base, part.size_bytes, effective_purge(purge), &is_zero, &is_committed, &error);
     if (status != FALLOW_OK && !is_committed) {
         status = FALLOW_ERR_COMMIT; /* whatever stood in the way: the pages are reserved now */
     }

@@ -175,8 +175,10 @@ static void read_memory(fallow_system *system_out)
     uint64_t large_total = 0;
     uint64_t large_more = 0;
     const fallow__posix_field fields[] = {
-        {"MemTotal:", &system_out->memory_bytes},   {"CommitLimit:", &system_out->commit_limit},
-        {"Committed_AS:", &system_out->committed_bytes}, {"HugePages_Total:", &large_total},
+        {"MemTotal:", &system_out->memory_bytes},
+        {"CommitLimit:", &system_out->commit_limit},
+        {"Committed_AS:", &system_out->committed_bytes},
+        {"HugePages_Total:", &large_total},
         {"Hugepagesize:", &large_bytes},
     };
     fallow__posix_read_fields("/proc/meminfo", fields, sizeof fields / sizeof fields[0]);

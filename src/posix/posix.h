@@ -17,13 +17,13 @@
 /* Linux numbers that older headers lack. The kernel that does not know one answers EINVAL, or ignores the flag; each
  * use says what happens then. Source: linux/mman.h, asm-generic/mman-common.h, linux/prctl.h. */
 enum {
-    FALLOW__MADV_POPULATE_WRITE = 23,             /* Linux 5.14 */
-    FALLOW__MADV_DONTNEED_LOCKED = 24,            /* Linux 5.18 */
-    FALLOW__MADV_GUARD_INSTALL = 102,             /* Linux 6.13 */
-    FALLOW__MADV_GUARD_REMOVE = 103,              /* Linux 6.13 */
-    FALLOW__MADV_BOGUS = 12345,                   /* no advice of any kernel */
-    FALLOW__MAP_FIXED_NOREPLACE = 0x100000,       /* Linux 4.17; before it, a hint */
-    FALLOW__PR_SET_VMA = 0x53564d41,              /* Linux 5.17, if configured */
+    FALLOW__MADV_POPULATE_WRITE = 23,       /* Linux 5.14 */
+    FALLOW__MADV_DONTNEED_LOCKED = 24,      /* Linux 5.18 */
+    FALLOW__MADV_GUARD_INSTALL = 102,       /* Linux 6.13 */
+    FALLOW__MADV_GUARD_REMOVE = 103,        /* Linux 6.13 */
+    FALLOW__MADV_BOGUS = 12345,             /* no advice of any kernel */
+    FALLOW__MAP_FIXED_NOREPLACE = 0x100000, /* Linux 4.17; before it, a hint */
+    FALLOW__PR_SET_VMA = 0x53564d41,        /* Linux 5.17, if configured */
     FALLOW__PR_SET_VMA_ANON_NAME = 0
 };
 
