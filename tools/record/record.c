@@ -31,9 +31,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RECORD_MIN_BYTES 4096u  /* the smallest page of any system that fallow runs on */
-#define OUTPUT_BYTES 65536u     /* one write for some 5,000 lines */
-#define BOOTSTRAP_BYTES 16384u  /* what dlsym allocates before the real calloc is known: a few hundred bytes */
+#define RECORD_MIN_BYTES 4096u /* the smallest page of any system that fallow runs on */
+#define OUTPUT_BYTES 65536u    /* one write for some 5,000 lines */
+#define BOOTSTRAP_BYTES 16384u /* what dlsym allocates before the real calloc is known: a few hundred bytes */
 #define BLOCKS_FIRST_SLOTS 4096u
 #define PATH_BYTES 4096u
 #define EXPORT __attribute__((visibility("default")))
