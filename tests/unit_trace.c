@@ -135,8 +135,7 @@ static void test_bad_lines(void **state)
                                         "A 1 4096",
                                         "aa 1 1",
                                         "a 1. 1",
-                                        "\xef\xbb\xbf"
-                                        "a 1 1",
+                                        "\357\273\277a 1 1",
                                         "a 1 1e3",
                                         "{\"a\": 1}",
                                         "a 1 \xff",
