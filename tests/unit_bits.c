@@ -3,7 +3,9 @@
 
 #include "bits.h"
 
-enum { RANDOM_ROUNDS = 20000 };
+enum {
+    RANDOM_ROUNDS = 20000
+};
 
 static unsigned slow_count(uint64_t value)
 {
@@ -134,11 +136,8 @@ int main(void)
 {
     test_begin();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_bits),
-        cmocka_unit_test(test_random_words),
-        cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_rounding_checked),
+        cmocka_unit_test(test_single_bits), cmocka_unit_test(test_random_words),     cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_rounding),    cmocka_unit_test(test_rounding_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,9 @@ static const struct {
     {FALLOW_ERR_UNSUPPORTED, "FALLOW_ERR_UNSUPPORTED"},
     {FALLOW_ERR_OS, "FALLOW_ERR_OS"},
 };
-enum { STATUS_COUNT = sizeof statuses / sizeof statuses[0] };
+enum {
+    STATUS_COUNT = sizeof statuses / sizeof statuses[0]
+};
 
 /* The numbers are part of the binary interface: 0, then downwards without a gap. */
 static void test_numbers(void **state)
@@ -116,12 +118,9 @@ int main(void)
 {
     test_begin();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_failure_yet),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_version),
-        cmocka_unit_test(test_failure_is_recorded),
+        cmocka_unit_test(test_no_failure_yet), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_version),        cmocka_unit_test(test_failure_is_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,1136 @@
+/* What every implementation of os.h must do: the real one of the system this runs on, and the simulated one.
+ *
+ * A test moves pages of one small region along the edges of the state diagram in os.h, and looks at them the way a
+ * program would: can it be touched, and what does it read. Where systems may differ, the difference is a field of the
+ * table below and nothing else. No test asks for a certain errno or GetLastError(). */
+#include "test.h"
+
+#include <string.h>
+
+#include "os.h"
+#include "probe.h"
+
+/* --- where systems differ ---------------------------------------------------------------------------------- */
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define ANY_KIND                                                                                       \
+    ((uint32_t)(FALLOW_REGION_NO_FORK | FALLOW_REGION_WIPE_ON_FORK | FALLOW_REGION_NO_DUMP |           \
+                FALLOW_REGION_HUGE_PAGES | FALLOW_REGION_LARGE_PAGES))
+
+typedef struct platform {
+    const char *name;
+    bool (*is_here)(const fallow_system *system);
+    size_t large_bytes;      /* a reservation that is large here and still cheap */
+    uint32_t flags_dropped;  /* FALLOW_REGION_* that mean nothing here: taken out, always */
+    bool has_figures;        /* the figures of the process are about this program alone */
+} platform;
+
+static bool is_narrow(const fallow_system *system)
+{
+    return system->address_space_bytes <= UINT64_C(1) << 32;
+}
+
+static bool is_windows(const fallow_system *system)
+{
+    return strncmp(system->os_name, "Windows", 7) == 0;
+}
+
+static bool is_narrow_windows(const fallow_system *system)
+{
+    return is_windows(system) && is_narrow(system);
+}
+
+static bool is_wine(const fallow_system *system)
+{
+    return system->is_wine;
+}
+
+static bool is_emulated(const fallow_system *system)
+{
+    return system->is_emulated;
+}
+
+static bool is_any(const fallow_system *system)
+{
+    (void)system;
+    return true;
+}
+
+/* The first that says it is here. */
+static const platform platforms[] = {
+    {"Windows, 32 bits", is_narrow_windows, 256 * MIB, ANY_KIND, true},
+    {"Wine", is_wine, GIB, ANY_KIND, true}, /* a reservation costs a byte for each page, for ever */
+    {"Windows", is_windows, GIB, ANY_KIND, true},
+    {"emulated", is_emulated, 256 * MIB, 0, false}, /* a reservation costs 6 MiB for each GiB; figures are the host's */
+    {"32 bits", is_narrow, 256 * MIB, 0, true},
+    {"64 bits", is_any, GIB, 0, true},
+};
+
+/* --- what every test has ----------------------------------------------------------------------------------- */
+
+static fallow_system facts;
+static const platform *here;
+
+static void find_platform(void)
+{
+    fallow__os_system(&facts);
+    here = platforms;
+    while (!here->is_here(&facts)) {
+        here++;
+    }
+    printf("contract_os: %s, as %s\n", facts.os_name, here->name);
+}
+
+enum { PAGES = 64 };
+
+static fallow_region region; /* PAGES pages, reserved anew for each test */
+
+static fallow_status reserve(size_t size_bytes, fallow_region_options options, fallow_region *region_out)
+{
+    fallow__os_error error;
+    return fallow__os_reserve(size_bytes, &options, region_out, &error);
+}
+
+static void release(const fallow_region *released)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_release(released, &error), FALLOW_OK);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return reserve(PAGES * facts.page_bytes, (fallow_region_options){0}, &region);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fallow__os_error error;
+    return fallow__os_release(&region, &error);
+}
+
+static unsigned char *page_at(size_t index)
+{
+    return (unsigned char *)region.base + index * region.page_bytes;
+}
+
+static void commit(size_t first, size_t count)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_commit(&region, page_at(first), count * region.page_bytes, &error), FALLOW_OK);
+}
+
+static void decommit(size_t first, size_t count)
+{
+    fallow__os_error error;
+    fallow__os_left left = FALLOW__OS_LEFT_ALL;
+    assert_int_equal(fallow__os_decommit(&region, page_at(first), count * region.page_bytes, &left, &error), FALLOW_OK);
+    assert_int_equal(left, FALLOW__OS_LEFT_NOTHING);
+}
+
+/* Returns what it says of zero. */
+static bool purge(size_t first, size_t count, fallow_purge kind)
+{
+    fallow__os_error error;
+    bool is_zero = false;
+    bool is_committed = true;
+    assert_int_equal(fallow__os_purge(&region, page_at(first), count * region.page_bytes, kind, &is_zero,
+                                      &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_committed);
+    return is_zero;
+}
+
+static fallow_status protect(size_t first, size_t count, fallow_protection protection)
+{
+    fallow__os_error error;
+    return fallow__os_protect(&region, page_at(first), count * region.page_bytes, protection, &error);
+}
+
+static void prefault(size_t first, size_t count)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_prefault(&region, page_at(first), count * region.page_bytes, &error), FALLOW_OK);
+}
+
+static void guard(size_t first, size_t count)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_guard(&region, page_at(first), count * region.page_bytes, &error), FALLOW_OK);
+}
+
+static void unguard(size_t first, size_t count)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_unguard(&region, page_at(first), count * region.page_bytes, &error), FALLOW_OK);
+}
+
+static size_t resident_pages(size_t first, size_t count)
+{
+    fallow__os_error error;
+    size_t resident_bytes = SIZE_MAX;
+    assert_int_equal(fallow__os_resident(&region, page_at(first), count * region.page_bytes, &resident_bytes, &error),
+                     FALLOW_OK);
+    assert_int_equal(resident_bytes % region.page_bytes, 0);
+    assert_true(resident_bytes <= count * region.page_bytes);
+    return resident_bytes / region.page_bytes;
+}
+
+/* Every byte of a page has one value, so that half a page that is lost is seen. */
+static void fill(size_t first, size_t count, unsigned char value)
+{
+    memset(page_at(first), value, count * region.page_bytes);
+}
+
+static bool page_holds(size_t index, unsigned char value)
+{
+    const unsigned char *bytes = page_at(index);
+    return bytes[0] == value && memcmp(bytes, bytes + 1, region.page_bytes - 1) == 0;
+}
+
+static void assert_pages_hold(size_t first, size_t count, unsigned char value)
+{
+    for (size_t index = first; index < first + count; index++) {
+        assert_true(page_holds(index, value));
+    }
+}
+
+/* First and last byte of each page: what a rounding would miss. */
+static void assert_access(size_t first, size_t count, bool is_readable, bool is_writable)
+{
+    for (size_t index = first; index < first + count; index++) {
+        unsigned char *byte = page_at(index);
+        unsigned char *last_byte = byte + region.page_bytes - 1;
+        assert_int_equal(probe_can_read(byte), is_readable);
+        assert_int_equal(probe_can_read(last_byte), is_readable);
+        assert_int_equal(probe_can_write(byte), is_writable);
+        assert_int_equal(probe_can_write(last_byte), is_writable);
+    }
+}
+
+static void assert_accessible(size_t first, size_t count)
+{
+    assert_access(first, count, true, true);
+}
+
+static void assert_faults(size_t first, size_t count)
+{
+    assert_access(first, count, false, false);
+}
+
+/* --- none to reserved and back ----------------------------------------------------------------------------- */
+
+static void test_reserved_pages_fault(void **state)
+{
+    (void)state;
+    assert_non_null(region.base);
+    assert_int_equal((uintptr_t)region.base % facts.granularity_bytes, 0);
+    assert_int_equal(region.size_bytes, PAGES * facts.page_bytes);
+    assert_int_equal(region.page_bytes, facts.page_bytes);
+    assert_int_equal(region.flags, 0);
+    assert_string_equal(region.name, "");
+    assert_faults(0, PAGES);
+    assert_int_equal(resident_pages(0, PAGES), 0);
+}
+
+static void test_released_place_is_free(void **state)
+{
+    (void)state;
+    fallow_region first;
+    fallow_region again;
+    assert_int_equal(reserve(facts.granularity_bytes, (fallow_region_options){0}, &first), FALLOW_OK);
+    release(&first);
+    fallow_region_options same_place = {.hint = first.base, .flags = FALLOW_REGION_EXACT};
+    assert_int_equal(reserve(facts.granularity_bytes, same_place, &again), FALLOW_OK);
+    assert_ptr_equal(again.base, first.base);
+    release(&again);
+}
+
+static void test_one_page(void **state)
+{
+    (void)state;
+    fallow_region small;
+    assert_int_equal(reserve(facts.page_bytes, (fallow_region_options){0}, &small), FALLOW_OK);
+    assert_int_equal(small.size_bytes, facts.page_bytes);
+    assert_false(probe_can_read(small.base));
+    release(&small);
+}
+
+static void test_alignment(void **state)
+{
+    (void)state;
+    for (size_t align_bytes = 1; align_bytes <= here->large_bytes / 4; align_bytes *= 2) {
+        fallow_region aligned;
+        size_t size_bytes = 3 * facts.page_bytes;
+        assert_int_equal(reserve(size_bytes, (fallow_region_options){.align_bytes = align_bytes}, &aligned), FALLOW_OK);
+        assert_int_equal((uintptr_t)aligned.base % align_bytes, 0);
+        assert_int_equal(aligned.size_bytes, size_bytes);
+        assert_false(probe_can_read(aligned.base));
+        release(&aligned);
+    }
+}
+
+static void test_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"", "a", "sixty-three bytes are the longest name that a region can be given: ."};
+    for (size_t index = 0; index < sizeof names / sizeof names[0]; index++) {
+        char name[FALLOW_NAME_BYTES] = "";
+        strncpy(name, names[index], sizeof name - 1);
+        fallow_region named;
+        assert_int_equal(reserve(facts.page_bytes, (fallow_region_options){.name = name}, &named), FALLOW_OK);
+        assert_string_equal(named.name, name);
+        release(&named);
+    }
+}
+
+/* --- where ------------------------------------------------------------------------------------------------- */
+
+static bool overlaps(const fallow_region *one, const fallow_region *other)
+{
+    uintptr_t one_first = (uintptr_t)one->base;
+    uintptr_t other_first = (uintptr_t)other->base;
+    return one_first < other_first + other->size_bytes && other_first < one_first + one->size_bytes;
+}
+
+static void test_taken_place(void **state)
+{
+    (void)state;
+    commit(0, PAGES);
+    fill(0, PAGES, 7);
+    fallow_region other = {.name = "untouched"};
+    fallow_region_options options = {.hint = region.base, .flags = FALLOW_REGION_EXACT};
+    assert_int_equal(reserve(facts.page_bytes, options, &other), FALLOW_ERR_ADDRESS_SPACE);
+    assert_null(other.base);
+    assert_string_equal(other.name, "untouched");
+
+    options.flags = 0;
+    assert_int_equal(reserve(facts.page_bytes, options, &other), FALLOW_OK);
+    assert_false(overlaps(&region, &other));
+    release(&other);
+    assert_pages_hold(0, PAGES, 7);
+}
+
+/* The end of it is taken, its beginning is free. */
+static void test_partly_taken_place(void **state)
+{
+    (void)state;
+    size_t granule = facts.granularity_bytes;
+    fallow_region room;
+    fallow_region low;
+    fallow_region high;
+    assert_int_equal(reserve(2 * granule, (fallow_region_options){0}, &room), FALLOW_OK);
+    release(&room);
+    fallow_region_options options = {.hint = (char *)room.base + granule, .flags = FALLOW_REGION_EXACT};
+    assert_int_equal(reserve(granule, options, &high), FALLOW_OK);
+    options.hint = room.base;
+    assert_int_equal(reserve(2 * granule, options, &low), FALLOW_ERR_ADDRESS_SPACE);
+    assert_int_equal(reserve(granule, options, &low), FALLOW_OK);
+    assert_ptr_equal(low.base, room.base);
+    assert_ptr_equal(high.base, (char *)room.base + granule);
+    release(&low);
+    release(&high);
+}
+
+/* Two regions without a gap between them: each call stays in its own. */
+static void test_neighbours(void **state)
+{
+    (void)state;
+    size_t granule = facts.granularity_bytes;
+    fallow_region room;
+    fallow_region pair[2];
+    fallow__os_error error;
+    assert_int_equal(reserve(2 * granule, (fallow_region_options){0}, &room), FALLOW_OK);
+    release(&room);
+    for (size_t index = 0; index < 2; index++) {
+        fallow_region_options options = {.hint = (char *)room.base + index * granule, .flags = FALLOW_REGION_EXACT};
+        assert_int_equal(reserve(granule, options, &pair[index]), FALLOW_OK);
+        assert_int_equal(fallow__os_commit(&pair[index], pair[index].base, granule, &error), FALLOW_OK);
+        memset(pair[index].base, 5, granule);
+    }
+    release(&pair[0]);
+    for (size_t offset = 0; offset < granule; offset++) {
+        assert_int_equal(((unsigned char *)pair[1].base)[offset], 5);
+    }
+    release(&pair[1]);
+}
+
+/* A hint that no base can have here leads elsewhere, and not to a place nearby when it is the exact one that counts. (A
+ * hint that contradicts align_bytes does not come with EXACT: region.c refuses that.) */
+static void test_impossible_hint(void **state)
+{
+    (void)state;
+    fallow_region room;
+    fallow_region other;
+    assert_int_equal(reserve(4 * facts.granularity_bytes, (fallow_region_options){.align_bytes = MIB}, &room),
+                     FALLOW_OK);
+    release(&room);
+    fallow_region_options options = {.hint = (char *)room.base + facts.granularity_bytes, .align_bytes = MIB};
+    assert_int_equal(reserve(facts.page_bytes, options, &other), FALLOW_OK);
+    assert_int_equal((uintptr_t)other.base % MIB, 0);
+    release(&other);
+
+    if (facts.granularity_bytes > facts.page_bytes) {
+        options = (fallow_region_options){.hint = (char *)room.base + facts.page_bytes};
+        assert_int_equal(reserve(facts.page_bytes, options, &other), FALLOW_OK);
+        release(&other);
+        options.flags = FALLOW_REGION_EXACT;
+        assert_int_equal(reserve(facts.page_bytes, options, &other), FALLOW_ERR_ADDRESS_SPACE);
+    }
+}
+
+/* Below 4 GiB there may be no room left, but then that is said. */
+static void test_low_4g(void **state)
+{
+    (void)state;
+    for (size_t align_bytes = 0; align_bytes <= 16 * MIB; align_bytes += 16 * MIB) {
+        fallow_region low;
+        fallow_region_options options = {.align_bytes = align_bytes, .flags = FALLOW_REGION_LOW_4G};
+        fallow_status status = reserve(16 * MIB, options, &low);
+        if (status != FALLOW_OK) {
+            assert_int_equal(status, FALLOW_ERR_ADDRESS_SPACE);
+            continue;
+        }
+        assert_true((uint64_t)(uintptr_t)low.base + low.size_bytes <= UINT64_C(1) << 32);
+        assert_true(align_bytes == 0 || (uintptr_t)low.base % align_bytes == 0);
+        assert_int_equal(low.flags, FALLOW_REGION_LOW_4G);
+        release(&low);
+    }
+}
+
+static void test_low_4g_too_large(void **state)
+{
+    (void)state;
+    if (sizeof(size_t) < 8) {
+        skip();
+    }
+    fallow_region low;
+    fallow_region_options options = {.flags = FALLOW_REGION_LOW_4G};
+    assert_int_not_equal(reserve((size_t)(UINT64_C(1) << 32), options, &low), FALLOW_OK);
+}
+
+/* What a region is of in a fork, a dump or in pages: accepted everywhere, and told truly. */
+static void test_flags(void **state)
+{
+    (void)state;
+    for (uint32_t flag = 1; flag <= FALLOW_REGION_LARGE_PAGES; flag *= 2) {
+        if ((flag & ANY_KIND) == 0) {
+            continue;
+        }
+        size_t size_bytes = facts.large_page_bytes > facts.page_bytes ? facts.large_page_bytes : facts.page_bytes;
+        fallow_region flagged;
+        fallow__os_error error;
+        assert_int_equal(reserve(size_bytes, (fallow_region_options){.flags = flag}, &flagged), FALLOW_OK);
+        assert_int_equal(flagged.flags & ~flag, 0);
+        assert_int_equal(flagged.flags & here->flags_dropped, 0);
+        if (flagged.flags == 0) {
+            assert_int_equal(flagged.page_bytes, facts.page_bytes);
+        }
+        assert_int_equal(fallow__os_commit(&flagged, flagged.base, flagged.page_bytes, &error), FALLOW_OK);
+        assert_true(probe_can_write(flagged.base));
+        release(&flagged);
+    }
+}
+
+static void test_impossible_sizes(void **state)
+{
+    (void)state;
+    size_t largest = SIZE_MAX - SIZE_MAX % facts.page_bytes - facts.page_bytes;
+    const size_t sizes[] = {largest, SIZE_MAX / 2 + 1, (size_t)(SIZE_MAX / 4 * 3 / facts.page_bytes * facts.page_bytes)};
+    for (size_t index = 0; index < sizeof sizes / sizeof sizes[0]; index++) {
+        for (size_t align_bytes = 0; align_bytes <= 4 * MIB; align_bytes += 4 * MIB) {
+            fallow_region none = {.name = "untouched"};
+            fallow_region_options options = {.align_bytes = align_bytes};
+            assert_int_equal(reserve(sizes[index], options, &none), FALLOW_ERR_ADDRESS_SPACE);
+            assert_null(none.base);
+            assert_string_equal(none.name, "untouched");
+        }
+    }
+    fallow_region none;
+    fallow_region_options aligned = {.align_bytes = SIZE_MAX / 2 + 1};
+    assert_int_not_equal(reserve(facts.page_bytes, aligned, &none), FALLOW_OK);
+}
+
+/* --- reserved to committed and back ------------------------------------------------------------------------ */
+
+static void test_commit_is_just_the_range(void **state)
+{
+    (void)state;
+    commit(8, 3);
+    assert_faults(0, 8);
+    assert_accessible(8, 3);
+    assert_faults(11, PAGES - 11);
+    assert_pages_hold(8, 3, 0);
+    commit(0, 1);
+    commit(PAGES - 1, 1);
+    assert_accessible(0, 1);
+    assert_accessible(PAGES - 1, 1);
+    assert_faults(1, 7);
+    assert_faults(11, PAGES - 12);
+}
+
+static void test_commit_again_keeps(void **state)
+{
+    (void)state;
+    commit(8, 4);
+    fill(8, 4, 3);
+    commit(8, 4);
+    assert_pages_hold(8, 4, 3);
+    commit(6, 8); /* around it */
+    assert_pages_hold(6, 2, 0);
+    assert_pages_hold(8, 4, 3);
+    assert_pages_hold(12, 2, 0);
+    commit(10, 20); /* across its end */
+    assert_pages_hold(8, 4, 3);
+    assert_pages_hold(14, 16, 0);
+}
+
+static void test_commit_whole(void **state)
+{
+    (void)state;
+    commit(0, PAGES);
+    assert_accessible(0, PAGES);
+    assert_pages_hold(0, PAGES, 0);
+    decommit(0, PAGES);
+    assert_faults(0, PAGES);
+}
+
+static void test_decommit(void **state)
+{
+    (void)state;
+    commit(4, 12);
+    fill(4, 12, 9);
+    decommit(8, 4);
+    assert_accessible(4, 4);
+    assert_faults(8, 4);
+    assert_accessible(12, 4);
+    assert_int_equal(resident_pages(8, 4), 0);
+    commit(8, 4);
+    assert_pages_hold(4, 4, 9);
+    assert_pages_hold(8, 4, 0);
+    assert_pages_hold(12, 4, 9);
+}
+
+static void test_decommit_any_state(void **state)
+{
+    (void)state;
+    decommit(0, PAGES); /* never committed */
+    commit(10, 2);
+    commit(20, 2);
+    decommit(5, 30); /* holes in between */
+    assert_faults(0, PAGES);
+    decommit(5, 30); /* again */
+    commit(0, PAGES);
+    assert_pages_hold(0, PAGES, 0);
+}
+
+/* Touching what is committed again must find zero, however the page was treated before. */
+static void test_decommit_forgets(void **state)
+{
+    (void)state;
+    commit(0, 8);
+    fill(0, 8, 1);
+    (void)purge(0, 2, FALLOW_PURGE_FREE);
+    (void)purge(2, 2, FALLOW_PURGE_DONTNEED);
+    assert_int_equal(protect(4, 2, FALLOW_PROTECTION_READ), FALLOW_OK);
+    guard(6, 2);
+    decommit(0, 8);
+    assert_faults(0, 8);
+    commit(0, 8);
+    assert_accessible(0, 8);
+    assert_pages_hold(0, 8, 0);
+}
+
+/* --- purge ------------------------------------------------------------------------------------------------- */
+
+static void test_purge_dontneed(void **state)
+{
+    (void)state;
+    commit(0, 16);
+    fill(0, 16, 4);
+    assert_true(purge(4, 8, FALLOW_PURGE_DONTNEED));
+    assert_int_equal(resident_pages(4, 8), 0);
+    assert_accessible(4, 8);
+    assert_pages_hold(0, 4, 4);
+    assert_pages_hold(4, 8, 0);
+    assert_pages_hold(12, 4, 4);
+    fill(4, 8, 6);
+    assert_pages_hold(4, 8, 6);
+}
+
+/* Each page for itself, old or zero; and what is written afterwards stays. */
+static void test_purge_free(void **state)
+{
+    (void)state;
+    commit(0, 16);
+    fill(0, 16, 4);
+    bool is_zero = purge(4, 8, FALLOW_PURGE_FREE);
+    for (size_t index = 4; index < 12; index++) {
+        assert_true(page_holds(index, 0) || (!is_zero && page_holds(index, 4)));
+    }
+    assert_accessible(4, 8);
+    assert_pages_hold(0, 4, 4);
+    assert_pages_hold(12, 4, 4);
+    fill(4, 8, 6);
+    assert_pages_hold(4, 8, 6);
+    commit(0, 16);
+    assert_pages_hold(4, 8, 6);
+}
+
+static void test_purge_untouched(void **state)
+{
+    (void)state;
+    commit(0, 4);
+    (void)purge(0, 2, FALLOW_PURGE_FREE);
+    assert_true(purge(2, 2, FALLOW_PURGE_DONTNEED));
+    assert_pages_hold(0, 4, 0);
+}
+
+static void test_purge_free_then_dontneed(void **state)
+{
+    (void)state;
+    commit(0, 4);
+    fill(0, 4, 4);
+    (void)purge(0, 4, FALLOW_PURGE_FREE);
+    assert_true(purge(0, 4, FALLOW_PURGE_DONTNEED));
+    assert_pages_hold(0, 4, 0);
+}
+
+/* --- protect ----------------------------------------------------------------------------------------------- */
+
+static const struct {
+    fallow_protection protection;
+    bool is_readable;
+    bool is_writable;
+} protections[] = {
+    {FALLOW_PROTECTION_NONE, false, false},
+    {FALLOW_PROTECTION_READ, true, false},
+    {FALLOW_PROTECTION_READ_WRITE, true, true},
+    {FALLOW_PROTECTION_READ_EXECUTE, true, false},
+};
+enum { PROTECTION_COUNT = sizeof protections / sizeof protections[0] };
+
+static void test_protect(void **state)
+{
+    (void)state;
+    commit(0, 8);
+    fill(0, 8, 2);
+    for (size_t index = 0; index < PROTECTION_COUNT; index++) {
+        fallow_protection protection = protections[index].protection;
+        fallow_status status = protect(2, 4, protection);
+        if (protection == FALLOW_PROTECTION_READ_EXECUTE && status == FALLOW_ERR_PERMISSION) {
+            continue; /* a system may forbid it */
+        }
+        assert_int_equal(status, FALLOW_OK);
+        assert_accessible(0, 2);
+        assert_access(2, 4, protections[index].is_readable, protections[index].is_writable);
+        assert_accessible(6, 2);
+    }
+    assert_int_equal(protect(2, 4, FALLOW_PROTECTION_READ_WRITE), FALLOW_OK);
+    assert_pages_hold(0, 8, 2);
+}
+
+static void test_commit_undoes_protect(void **state)
+{
+    (void)state;
+    for (size_t index = 0; index < PROTECTION_COUNT; index++) {
+        commit(0, 4);
+        fill(0, 4, 8);
+        assert_int_equal(protect(1, 2, protections[index].protection), FALLOW_OK);
+        commit(0, 4);
+        assert_accessible(0, 4);
+        assert_pages_hold(0, 4, 8);
+    }
+}
+
+/* --- prefault, resident ------------------------------------------------------------------------------------ */
+
+static void test_prefault(void **state)
+{
+    (void)state;
+    commit(0, 16);
+    fill(0, 4, 3);
+    prefault(0, 12);
+    assert_int_equal(resident_pages(0, 12), 12);
+    assert_pages_hold(0, 4, 3);
+    assert_pages_hold(4, 8, 0);
+    prefault(0, 12);
+    assert_pages_hold(0, 4, 3);
+}
+
+static void test_resident(void **state)
+{
+    (void)state;
+    commit(0, 32);
+    assert_int_equal(resident_pages(0, PAGES), 0);
+    fill(1, 1, 1);
+    fill(30, 2, 1);
+    size_t resident = resident_pages(0, PAGES);
+    assert_true(resident >= 3 && resident <= 32); /* more than was touched where a system backs several at once */
+    assert_int_equal(resident_pages(30, 2), 2);
+    assert_int_equal(resident_pages(32, 32), 0);
+    decommit(0, 32);
+    assert_int_equal(resident_pages(0, PAGES), 0);
+}
+
+/* More pages than are asked about in one system call. */
+static void test_resident_large(void **state)
+{
+    (void)state;
+    fallow_region large;
+    fallow__os_error error;
+    size_t size_bytes = 64 * MIB;
+    size_t resident_bytes = 0;
+    assert_int_equal(reserve(size_bytes, (fallow_region_options){0}, &large), FALLOW_OK);
+    assert_int_equal(fallow__os_commit(&large, large.base, size_bytes, &error), FALLOW_OK);
+    size_t touched = 0;
+    for (size_t offset = 0; offset < size_bytes; offset += 33 * large.page_bytes) {
+        ((volatile char *)large.base)[offset] = 1;
+        touched += large.page_bytes;
+    }
+    assert_int_equal(fallow__os_resident(&large, large.base, size_bytes, &resident_bytes, &error), FALLOW_OK);
+    assert_true(resident_bytes >= touched && resident_bytes <= size_bytes);
+    release(&large);
+}
+
+/* --- guard ------------------------------------------------------------------------------------------------- */
+
+static void test_guard(void **state)
+{
+    (void)state;
+    commit(0, 12);
+    fill(0, 12, 5);
+    guard(4, 4);
+    assert_accessible(0, 4);
+    assert_faults(4, 4);
+    assert_accessible(8, 4);
+    assert_int_equal(resident_pages(4, 4), 0);
+    unguard(4, 4);
+    assert_accessible(4, 4);
+    assert_pages_hold(0, 4, 5);
+    assert_pages_hold(4, 4, 0);
+    assert_pages_hold(8, 4, 5);
+}
+
+static void test_guard_untouched(void **state)
+{
+    (void)state;
+    commit(0, 4);
+    guard(1, 2);
+    assert_faults(1, 2);
+    unguard(1, 1); /* a part of it */
+    assert_accessible(0, 2);
+    assert_faults(2, 1);
+    unguard(2, 1);
+    assert_pages_hold(0, 4, 0);
+}
+
+/* --- any order --------------------------------------------------------------------------------------------- */
+
+typedef enum page_state { RESERVED, COMMITTED, READ_ONLY, GUARDED } page_state;
+
+typedef struct page_model {
+    page_state state;
+    unsigned char value; /* what it holds if committed */
+    bool may_be_zero;    /* purged with FREE and not written since */
+} page_model;
+
+static page_model model[PAGES];
+
+static void assert_page_is_as_modelled(size_t index)
+{
+    const page_model *page = &model[index];
+    bool is_readable = page->state == COMMITTED || page->state == READ_ONLY;
+    assert_int_equal(probe_can_read(page_at(index)), is_readable);
+    if (is_readable) {
+        assert_true(page_holds(index, page->value) || (page->may_be_zero && page_holds(index, 0)));
+    }
+}
+
+static bool all_in(size_t first, size_t count, page_state one, page_state other)
+{
+    for (size_t index = first; index < first + count; index++) {
+        if (model[index].state != one && model[index].state != other) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void set_model(size_t first, size_t count, page_model page)
+{
+    for (size_t index = first; index < first + count; index++) {
+        model[index] = page;
+    }
+}
+
+static void set_model_state(size_t first, size_t count, page_state page)
+{
+    for (size_t index = first; index < first + count; index++) {
+        model[index].state = page;
+    }
+}
+
+/* Commit keeps contents and undoes protection; on guarded pages it is not allowed. */
+static void step_commit(size_t first, size_t count)
+{
+    for (size_t index = first; index < first + count; index++) {
+        if (model[index].state == GUARDED) {
+            return;
+        }
+    }
+    commit(first, count);
+    set_model_state(first, count, COMMITTED);
+}
+
+static void step_decommit(size_t first, size_t count)
+{
+    decommit(first, count);
+    set_model(first, count, (page_model){.state = RESERVED});
+}
+
+static void step_dontneed(size_t first, size_t count)
+{
+    if (all_in(first, count, COMMITTED, COMMITTED)) {
+        assert_true(purge(first, count, FALLOW_PURGE_DONTNEED));
+        set_model(first, count, (page_model){.state = COMMITTED});
+    }
+}
+
+static void step_free(size_t first, size_t count)
+{
+    if (all_in(first, count, COMMITTED, COMMITTED)) {
+        bool is_zero = purge(first, count, FALLOW_PURGE_FREE);
+        for (size_t index = first; index < first + count; index++) {
+            model[index].may_be_zero = true;
+            model[index].value = is_zero ? 0 : model[index].value;
+        }
+    }
+}
+
+static void step_fill(size_t first, size_t count, unsigned char value)
+{
+    if (all_in(first, count, COMMITTED, COMMITTED)) {
+        fill(first, count, value);
+        set_model(first, count, (page_model){.state = COMMITTED, .value = value});
+    }
+}
+
+static void step_protect(size_t first, size_t count)
+{
+    if (all_in(first, count, COMMITTED, READ_ONLY)) {
+        assert_int_equal(protect(first, count, FALLOW_PROTECTION_READ), FALLOW_OK);
+        set_model_state(first, count, READ_ONLY);
+    }
+}
+
+static void step_guard(size_t first, size_t count)
+{
+    if (all_in(first, count, COMMITTED, COMMITTED)) {
+        guard(first, count);
+        set_model(first, count, (page_model){.state = GUARDED});
+    } else if (all_in(first, count, GUARDED, GUARDED)) {
+        unguard(first, count);
+        set_model(first, count, (page_model){.state = COMMITTED});
+    }
+}
+
+static void take_step(test_random *random)
+{
+    size_t first = (size_t)test_below(random, PAGES);
+    size_t count = 1 + (size_t)test_below(random, PAGES - first < 12 ? PAGES - first : 12);
+    switch (test_below(random, 10)) {
+    case 0:
+    case 1:
+    case 2: step_commit(first, count); break;
+    case 3: step_decommit(first, count); break;
+    case 4: step_dontneed(first, count); break;
+    case 5: step_free(first, count); break;
+    case 6: step_protect(first, count); break;
+    case 7: step_guard(first, count); break;
+    default: step_fill(first, count, (unsigned char)(1 + test_below(random, 255))); break;
+    }
+    for (size_t index = first; index < first + count; index++) {
+        assert_page_is_as_modelled(index);
+    }
+}
+
+/* Any order of calls that os.h allows leaves every page as the diagram says. */
+static void test_any_order(void **state)
+{
+    (void)state;
+    test_random random = test_seed("contract_os");
+    memset(model, 0, sizeof model);
+    for (int step = 0; step < 2000; step++) {
+        take_step(&random);
+        assert_page_is_as_modelled((size_t)test_below(&random, PAGES));
+    }
+    for (size_t index = 0; index < PAGES; index++) {
+        assert_page_is_as_modelled(index);
+    }
+}
+
+/* --- facts and figures ------------------------------------------------------------------------------------- */
+
+static bool is_power_of_two(uint64_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+static void test_facts(void **state)
+{
+    (void)state;
+    assert_true(is_power_of_two(facts.page_bytes));
+    assert_true(is_power_of_two(facts.granularity_bytes));
+    assert_true(facts.granularity_bytes >= facts.page_bytes);
+    assert_true(facts.large_page_bytes == 0 || is_power_of_two(facts.large_page_bytes));
+    assert_int_equal(fallow__os_page_bytes(), facts.page_bytes);
+    assert_true(facts.os_name[0] != '\0');
+    assert_non_null(memchr(facts.os_name, '\0', sizeof facts.os_name));
+    assert_true(facts.address_space_bytes >= UINT64_C(1) << 30);
+    assert_true(facts.memory_bytes >= 16 * MIB);
+    assert_true(facts.overcommit_mode >= -1 && facts.overcommit_mode <= 2);
+    assert_true(facts.map_count_limit >= 100);
+    assert_false(facts.is_wine && facts.is_emulated);
+    assert_true(facts.environment_error[0] == '\0');
+    uintptr_t here_address = (uintptr_t)region.base;
+    assert_true((uint64_t)here_address + region.size_bytes <= facts.address_space_bytes);
+    assert_true(fallow__os_address_space_left() >= region.size_bytes);
+}
+
+static void test_facts_stay(void **state)
+{
+    (void)state;
+    fallow_system again;
+    fallow__os_system(&again);
+    assert_string_equal(again.os_name, facts.os_name);
+    assert_int_equal(again.page_bytes, facts.page_bytes);
+    assert_int_equal(again.granularity_bytes, facts.granularity_bytes);
+    assert_int_equal(again.has_lazy_purge, facts.has_lazy_purge);
+    assert_int_equal(again.has_guard_install, facts.has_guard_install);
+    assert_int_equal(again.is_wine, facts.is_wine);
+}
+
+static fallow_process figures(void)
+{
+    fallow_process process;
+    fallow__os_error error;
+    assert_int_equal(fallow__os_process(&process, &error), FALLOW_OK);
+    return process;
+}
+
+static uint64_t growth(uint64_t before, uint64_t after)
+{
+    return after > before ? after - before : 0;
+}
+
+static void skip_without_figures(void)
+{
+    if (!here->has_figures) {
+        skip();
+    }
+}
+
+static void test_figures(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    fallow_process process = figures();
+    assert_true(process.virtual_bytes >= process.resident_bytes / 2);
+    assert_true(process.resident_bytes >= facts.page_bytes);
+    assert_true(process.peak_resident_bytes == 0 || process.peak_resident_bytes + MIB >= process.resident_bytes);
+    assert_true(process.committed_bytes > 0 && process.committed_bytes <= process.virtual_bytes);
+    assert_true(process.lazy_free_bytes <= process.resident_bytes);
+    assert_true(process.map_count > 3);
+}
+
+/* The story of the huge process: a reservation is virtual, and nothing else. */
+static void test_reservation_costs_addresses(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    fallow_region large;
+    fallow_process before = figures();
+    assert_int_equal(reserve(here->large_bytes, (fallow_region_options){0}, &large), FALLOW_OK);
+    fallow_process after = figures();
+    assert_true(growth(before.virtual_bytes, after.virtual_bytes) >= here->large_bytes);
+    assert_true(growth(before.virtual_bytes, after.virtual_bytes) <= here->large_bytes + 16 * MIB);
+    assert_true(growth(before.resident_bytes, after.resident_bytes) <= 8 * MIB);
+    assert_true(growth(before.committed_bytes, after.committed_bytes) <= 8 * MIB);
+    release(&large);
+    assert_true(growth(before.virtual_bytes, figures().virtual_bytes) <= 16 * MIB);
+}
+
+static void test_memory_comes_with_touching(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    fallow_region large;
+    fallow__os_error error;
+    fallow__os_left left;
+    size_t size_bytes = 64 * MIB;
+    assert_int_equal(reserve(size_bytes, (fallow_region_options){0}, &large), FALLOW_OK);
+    fallow_process reserved = figures();
+    assert_int_equal(fallow__os_commit(&large, large.base, size_bytes, &error), FALLOW_OK);
+    fallow_process committed = figures();
+    assert_true(growth(reserved.committed_bytes, committed.committed_bytes) >= size_bytes);
+    assert_true(growth(reserved.committed_bytes, committed.committed_bytes) <= size_bytes + 8 * MIB);
+    assert_true(growth(reserved.resident_bytes, committed.resident_bytes) <= 8 * MIB);
+
+    memset(large.base, 1, size_bytes);
+    fallow_process touched = figures();
+    assert_true(growth(committed.resident_bytes, touched.resident_bytes) >= size_bytes - 4 * MIB);
+    assert_true(growth(committed.resident_bytes, touched.resident_bytes) <= 5 * size_bytes); /* a sanitizer's shadow */
+    assert_true(growth(committed.virtual_bytes, touched.virtual_bytes) <= 8 * MIB);
+
+    assert_int_equal(fallow__os_decommit(&large, large.base, size_bytes, &left, &error), FALLOW_OK);
+    fallow_process given_back = figures();
+    assert_true(growth(given_back.resident_bytes, touched.resident_bytes) >= size_bytes - 4 * MIB);
+    assert_true(growth(given_back.committed_bytes, touched.committed_bytes) >= size_bytes - 4 * MIB);
+    release(&large);
+}
+
+/* Pages here and there cost mappings; once they are decommitted, they cost none. */
+static void test_decommit_gives_mappings_back(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    (void)figures(); /* the first reading may map something itself */
+    uint64_t before = figures().map_count;
+    for (size_t index = 1; index < PAGES; index += 2) {
+        commit(index, 1);
+        fill(index, 1, 1);
+    }
+    assert_true(figures().map_count >= before + PAGES / 2);
+    for (size_t index = 1; index < PAGES; index += 2) {
+        decommit(index, 1);
+    }
+    assert_true(figures().map_count <= before + 4);
+}
+
+/* --- lock, once, environment ------------------------------------------------------------------------------- */
+
+/* Two locks are two; each is free after its release. */
+static void test_lock(void **state)
+{
+    (void)state;
+    fallow__os_lock locks[2];
+    memset(locks, 0xa5, sizeof locks);
+    fallow__os_lock_init(&locks[0]);
+    fallow__os_lock_init(&locks[1]);
+    for (int round = 0; round < 3; round++) {
+        fallow__os_lock_acquire(&locks[0]);
+        fallow__os_lock_acquire(&locks[1]);
+        fallow__os_lock_release(&locks[0]);
+        fallow__os_lock_acquire(&locks[0]);
+        fallow__os_lock_release(&locks[1]);
+        fallow__os_lock_release(&locks[0]);
+    }
+    fallow__os_lock_destroy(&locks[0]);
+    fallow__os_lock_destroy(&locks[1]);
+}
+
+static int initialised;
+
+static void initialise(void)
+{
+    initialised++;
+}
+
+static fallow__os_once inner_once;
+
+static void initialise_inner_too(void)
+{
+    initialised++;
+    fallow__os_run_once(&inner_once, initialise);
+}
+
+static void test_once(void **state)
+{
+    (void)state;
+    fallow__os_once once = {0};
+    initialised = 0;
+    fallow__os_run_once(&once, initialise);
+    assert_int_equal(initialised, 1);
+    fallow__os_run_once(&once, initialise);
+    assert_int_equal(initialised, 1);
+
+    fallow__os_once other = {0};
+    fallow__os_run_once(&other, initialise_inner_too); /* one may begin another */
+    assert_int_equal(initialised, 3);
+    fallow__os_run_once(&other, initialise_inner_too);
+    fallow__os_run_once(&inner_once, initialise);
+    assert_int_equal(initialised, 3);
+}
+
+/* ctest sets FALLOW_TEST_WORD=fallow and FALLOW_TEST_EMPTY to nothing. */
+static void test_environment(void **state)
+{
+    (void)state;
+    char value[8];
+    assert_int_equal(fallow__os_environment("FALLOW_TEST_NOT_SET", value, sizeof value), -1);
+    if (getenv("FALLOW_TEST_WORD") == NULL) {
+        skip();
+    }
+    assert_int_equal(fallow__os_environment("FALLOW_TEST_WORD", value, sizeof value), 6);
+    assert_string_equal(value, "fallow");
+    assert_int_equal(fallow__os_environment("FALLOW_TEST_WORD", value, 7), 6); /* just fits */
+    assert_string_equal(value, "fallow");
+    assert_int_equal(fallow__os_environment("FALLOW_TEST_WORD", value, 6), -1);
+    assert_int_equal(fallow__os_environment("FALLOW_TEST_EMPTY", value, sizeof value), 0);
+    assert_string_equal(value, "");
+}
+
+#define ON_REGION(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    test_begin();
+    find_platform();
+    const struct CMUnitTest tests[] = {
+        ON_REGION(test_reserved_pages_fault),
+        cmocka_unit_test(test_released_place_is_free),
+        cmocka_unit_test(test_one_page),
+        cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_name),
+        ON_REGION(test_taken_place),
+        cmocka_unit_test(test_partly_taken_place),
+        cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_impossible_hint),
+        cmocka_unit_test(test_low_4g),
+        cmocka_unit_test(test_low_4g_too_large),
+        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_impossible_sizes),
+        ON_REGION(test_commit_is_just_the_range),
+        ON_REGION(test_commit_again_keeps),
+        ON_REGION(test_commit_whole),
+        ON_REGION(test_decommit),
+        ON_REGION(test_decommit_any_state),
+        ON_REGION(test_decommit_forgets),
+        ON_REGION(test_purge_dontneed),
+        ON_REGION(test_purge_free),
+        ON_REGION(test_purge_untouched),
+        ON_REGION(test_purge_free_then_dontneed),
+        ON_REGION(test_protect),
+        ON_REGION(test_commit_undoes_protect),
+        ON_REGION(test_prefault),
+        ON_REGION(test_resident),
+        cmocka_unit_test(test_resident_large),
+        ON_REGION(test_guard),
+        ON_REGION(test_guard_untouched),
+        ON_REGION(test_any_order),
+        ON_REGION(test_facts),
+        cmocka_unit_test(test_facts_stay),
+        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_reservation_costs_addresses),
+        cmocka_unit_test(test_memory_comes_with_touching),
+        ON_REGION(test_decommit_gives_mappings_back),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_environment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

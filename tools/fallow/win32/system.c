@@ -1,0 +1,31 @@
+/* What the tools ask of Windows: see system.h. */
+#include "../system.h"
+
+#include <windows.h>
+
+/* QueryPerformanceCounter counts ticks; seconds and the rest apart, so that the product does not overflow. */
+uint64_t system_clock_ns(void)
+{
+    LARGE_INTEGER ticks;
+    LARGE_INTEGER ticks_per_second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&ticks_per_second);
+    uint64_t now = (uint64_t)ticks.QuadPart;
+    uint64_t frequency = (uint64_t)ticks_per_second.QuadPart;
+    return now / frequency * 1000000000u + now % frequency * 1000000000u / frequency;
+}
+
+/* Job objects limit memory, not addresses. */
+bool system_has_address_limit(void)
+{
+    return false;
+}
+
+bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void *context, int *result_out)
+{
+    (void)limit_bytes;
+    (void)story;
+    (void)context;
+    (void)result_out;
+    return false;
+}
