@@ -80,7 +80,8 @@ static bool wrong(const replay *self, const char *format, ...)
 
 static bool refused(const replay *self, const char *what, fallow_status status)
 {
-    wrong(self, "%s", what);
+    fflush(stdout);
+    fprintf(stderr, "fallow: %s:%" PRIu64 ": ", self->path, self->reader.line);
     tell_failure(stderr, what, status);
     return false;
 }
@@ -370,8 +371,7 @@ static bool replay_file(replay *self, FILE *file)
     fallow_arena_stats stats;
     fallow_status status = fallow_arena_create(&self->options->arena, &self->arena);
     if (status != FALLOW_OK) {
-        fflush(stdout);
-        tell_failure(stderr, "creating the arena", status);
+        fail("creating the arena", status);
         return false;
     }
     fallow_arena_read_stats(self->arena, &stats);

@@ -46,9 +46,12 @@ bool parse_purge(const char *text, fallow_purge *purge_out);
 
 /* ---- main.c ---- */
 
-/* What was refused, why, and by which limit: three lines on `stream`. `status` is what the failed call, the latest of
- * this thread to fail, returned. */
+/* What was refused, why, where, and by which limit: a few lines on `stream`. `status` is what the failed call, the
+ * latest of this thread to fail, returned. */
 void tell_failure(FILE *stream, const char *what, fallow_status status);
+
+/* The same on stderr, as the tool's last words; returns TOOL_FAILED. */
+int fail(const char *what, fallow_status status);
 
 /* One line on stderr, about `word` (optional), and where to find help; returns TOOL_BAD_USAGE. */
 int bad_usage(const char *complaint, const char *word);
