@@ -64,7 +64,7 @@ typedef struct replay {
 
 /* Say what is wrong at this line of the trace; always false. */
 #if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
+__attribute__((format(gnu_printf, 2, 3)))
 #endif
 static bool wrong(const replay *self, const char *format, ...)
 {
