@@ -308,7 +308,9 @@ static void every_bitmap_up_to_12_pages(void **state)
 static void every_bitmap_of_a_window(void **state)
 {
     (void)state;
-    enum { WINDOW = 8 };
+    enum {
+        WINDOW = 8
+    };
     static const uint64_t middles[] = {WINDOW / 2, 64, 512, 4096, 32768, 100000};
     for (size_t i = 0; i < sizeof middles / sizeof middles[0]; i++) {
         uint64_t base = middles[i] - WINDOW / 2;
@@ -537,7 +539,7 @@ static void random_runs(void **state)
 {
     (void)state;
     static const uint64_t page_counts[] = {
-        1,    2,    63,   64,    65,    511,   512,   513,        1023,       4095,           4096,
+        1,    2,    63,   64,    65,    511,   512,   513,           1023,      4095,          4096,
         4097, 5000, 8191, 32767, 32768, 32769, 65537, 512 * 512 - 1, 512 * 512, 512 * 512 + 1, 3 * 262144 + 17,
     };
     test_random random = test_seed("model_pages");
@@ -714,7 +716,8 @@ static void every_lost_bit_is_noticed(void **state)
     test_random random = test_seed("model_pages lost bits");
     for (size_t i = test_below(&random, 13); i < all_bytes; i += 13) {
         bool is_upper = i < model.store->plan.upper_bytes;
-        unsigned char *byte = is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
+        unsigned char *byte =
+            is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
         if (*byte == 0) {
             continue;
         }
