@@ -86,9 +86,9 @@ static void test_against_array(void **state)
             known->size_bytes = 0;
             continue;
         }
-        live_result expected = known->size_bytes != 0                        ? LIVE_DUPLICATE_ID
+        live_result expected = known->size_bytes != 0                       ? LIVE_DUPLICATE_ID
                                : memchr(is_taken + first, 1, count) != NULL ? LIVE_OVERLAP
-                                                                             : LIVE_OK;
+                                                                            : LIVE_OK;
         assert_int_equal(add(&live, id, first, count), expected);
         if (expected == LIVE_OK) {
             *known = make_run(id, first, count);
@@ -98,7 +98,8 @@ static void test_against_array(void **state)
     for (unsigned number = 0; number < MODEL_RUNS; number++) {
         const live_run *found = live_find(&live, number * UINT64_C(0x100000001));
         assert_true((found != NULL) == (model[number].size_bytes != 0));
-        assert_true(found == NULL || (found->base == model[number].base && found->asked_bytes == model[number].asked_bytes));
+        assert_true(found == NULL ||
+                    (found->base == model[number].base && found->asked_bytes == model[number].asked_bytes));
     }
     live_destroy(&live);
 }
@@ -106,7 +107,9 @@ static void test_against_array(void **state)
 /* A hundred thousand runs in rising order: no stack, no time is lost on it. */
 static void test_many(void **state)
 {
-    enum { COUNT = 100000 };
+    enum {
+        COUNT = 100000
+    };
     live_runs live = {0};
     (void)state;
     for (size_t i = 0; i < COUNT; i++) {

@@ -112,13 +112,37 @@ static void test_nothing(void **state)
 
 static void test_bad_lines(void **state)
 {
-    static const char *const lines[] = {
-        "b 1 4096",  "a",          "a ",        "a 1",       "a 1 ",         "a 1 0",         "a 1 4096 3",
-        "a 1 4096 0", "a 1 1 1 1", "f",         "f ",        "f 1 2",        "f x",           "a -1 4096",
-        "a +1 4096", "a 1 4096k",  "a 0x1 1",   "a1 4096",   "f1",           "a 1 4096 # why", "A 1 4096",
-        "aa 1 1",    "a 1. 1",     "\xef\xbb\xbf" "a 1 1",   "a 1 1e3",      "{\"a\": 1}",    "a 1 \xff",
-        "a 18446744073709551616 1", "a 1 18446744073709551616", "a 1 1 18446744073709551616",
-        "a 1 99999999999999999999999999999999999999999999999999"};
+    static const char *const lines[] = {"b 1 4096",
+                                        "a",
+                                        "a ",
+                                        "a 1",
+                                        "a 1 ",
+                                        "a 1 0",
+                                        "a 1 4096 3",
+                                        "a 1 4096 0",
+                                        "a 1 1 1 1",
+                                        "f",
+                                        "f ",
+                                        "f 1 2",
+                                        "f x",
+                                        "a -1 4096",
+                                        "a +1 4096",
+                                        "a 1 4096k",
+                                        "a 0x1 1",
+                                        "a1 4096",
+                                        "f1",
+                                        "a 1 4096 # why",
+                                        "A 1 4096",
+                                        "aa 1 1",
+                                        "a 1. 1",
+                                        "\357\273\277a 1 1",
+                                        "a 1 1e3",
+                                        "{\"a\": 1}",
+                                        "a 1 \xff",
+                                        "a 18446744073709551616 1",
+                                        "a 1 18446744073709551616",
+                                        "a 1 1 18446744073709551616",
+                                        "a 1 99999999999999999999999999999999999999999999999999"};
     char text[256];
     (void)state;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -144,7 +168,9 @@ static void test_zero_bytes(void **state)
 /* A line that never ends is no longer than the reader's patience: a comment is skipped, a number is refused. */
 static void test_long_lines(void **state)
 {
-    enum { LENGTH = 100000 };
+    enum {
+        LENGTH = 100000
+    };
     static char text[LENGTH + 16];
     (void)state;
     memset(text, '#', LENGTH);
@@ -220,8 +246,8 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_lines),     cmocka_unit_test(test_nothing),    cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_zero_bytes),     cmocka_unit_test(test_long_lines), cmocka_unit_test(test_failing_source),
+        cmocka_unit_test(test_good_lines),   cmocka_unit_test(test_nothing),    cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_zero_bytes),   cmocka_unit_test(test_long_lines), cmocka_unit_test(test_failing_source),
         cmocka_unit_test(test_random_bytes),
     };
     test_begin();

@@ -42,7 +42,7 @@ static void heap_requests(void)
     larger = reallocarray(second, too_large, 4);
     second = larger == NULL ? kept : NULL;
     require(second != NULL, "an overflowing reallocarray succeeded");
-    second = keep(realloc(second, 100)); /* leaves the trace */
+    second = keep(realloc(second, 100));   /* leaves the trace */
     second = keep(realloc(second, 70001)); /* and comes back */
     void *aligned = NULL;
     require(posix_memalign(&aligned, 65536, 123457) == 0, "posix_memalign");
@@ -60,7 +60,7 @@ static void map_requests(void)
     const int kind = MAP_PRIVATE | MAP_ANONYMOUS;
     unsigned char *base = mmap(NULL, 11 * UNIT_BYTES, access, kind, -1, 0);
     require(base != MAP_FAILED, "mmap");
-    munmap(base + 3 * UNIT_BYTES, 2 * UNIT_BYTES);                 /* 3 and 6 stay */
+    munmap(base + 3 * UNIT_BYTES, 2 * UNIT_BYTES); /* 3 and 6 stay */
     base = mremap(base, 3 * UNIT_BYTES, 13 * UNIT_BYTES, MREMAP_MAYMOVE);
     require(base != MAP_FAILED, "mremap");
     munmap(base, 13 * UNIT_BYTES);

@@ -133,6 +133,16 @@ static fallow_status trim(story *self)
     return status;
 }
 
+/* "RSS still counts 512 MiB of it": what the system may take at any time, where there is such memory. */
+static void tell_lazy(const story *self)
+{
+    uint64_t lazy_bytes = least(self->now.lazy_free_bytes, self->now.resident_bytes);
+    if (lazy_bytes > 0) {
+        printf("      RSS counts %s that the system takes when it wants it; without that, RSS is %s.\n",
+               text_size(lazy_bytes).text, text_size(self->now.resident_bytes - lazy_bytes).text);
+    }
+}
+
 /* What trimming did depends on the mode, and on whether the system does what the mode says. */
 static void tell_trim(const story *self)
 {
@@ -141,22 +151,16 @@ static void tell_trim(const story *self)
     tell_change(self);
     switch (stats.purge) {
     case FALLOW_PURGE_FREE:
-        printf("given back in mode FREE: the system takes it when it\n      wants it.");
-        if (self->now.lazy_free_bytes > 0) {
-            uint64_t lazy_bytes = least(self->now.lazy_free_bytes, self->now.resident_bytes);
-            printf(" RSS still counts %s of it; without that, RSS is %s.\n", text_size(lazy_bytes).text,
-                   text_size(self->now.resident_bytes - lazy_bytes).text);
-        } else {
-            printf(" It has taken it already, or does not tell.\n");
-        }
+        printf("%s\n", self->system.has_lazy_purge ? "given back, to be taken when the system wants it."
+                                                   : "given back; this system does not wait with FREE.");
         break;
     case FALLOW_PURGE_DECOMMIT:
-        printf("given back with its commit charge; each hole is a\n      mapping of its own now, and faults if touched.\n");
+        printf(
+            "given back with its commit charge; each hole is a\n      mapping of its own now, and faults if touched.\n");
         break;
-    default:
-        printf("given back at once; those pages can still be used, and\n      read zero.\n");
-        break;
+    default: printf("given back at once; those pages stay usable, and read zero.\n"); break;
     }
+    tell_lazy(self);
     if (self->system.is_emulated) {
         printf("      An emulated processor may ignore advice about memory.\n");
     }
@@ -188,6 +192,7 @@ static fallow_status story_rows(story *self)
     }
     tell_change(self);
     printf("nothing is in use; VSZ still shows the reservation.\n");
+    tell_lazy(self);
     return FALLOW_OK;
 }
 
@@ -201,7 +206,8 @@ static int tell_first_story(story *self, size_t work_bytes)
     printf("1. A process of %s\n\n", text_size(reserve_bytes).text);
     printf("  Someone sees a process of 138 GB in ps and fears a leak. VSZ counts addresses, RSS memory.\n");
     printf("  Free memory goes back in mode %s (%s).\n", text_purge(self->system.purge),
-           self->system.is_purge_from_environment ? "FALLOW_MADVISE said so" : "the default; FALLOW_MADVISE changes it");
+           self->system.is_purge_from_environment ? "FALLOW_MADVISE said so"
+                                                  : "the default; FALLOW_MADVISE changes it");
     if (self->system.environment_error[0] != '\0') {
         printf("  A mistake in the environment: %s\n", self->system.environment_error);
     }
@@ -222,7 +228,9 @@ static int tell_first_story(story *self, size_t work_bytes)
         return TOOL_FAILED;
     }
     tell_change(self);
-    printf("addresses cost nothing. The arena's books take %s.\n", text_size(stats.metadata_bytes).text);
+    printf("%s. The arena's books take %s.\n",
+           self->system.is_wine ? "addresses cost nothing but Wine's list of them" : "addresses cost nothing",
+           text_size(stats.metadata_bytes).text);
 
     if (work_bytes == 0) {
         work_bytes = story_work(&self->system, stats.usable_bytes);
@@ -314,7 +322,7 @@ static int tell_limited(void *context)
     if (status != FALLOW_OK) {
         printf("  ");
         tell_failure(stdout, "no arena could be had", status);
-        return TOOL_FAILED;
+        return TOOL_OK; /* a limit may be that small, and the reason has been told */
     }
     fallow_arena_read_stats(arena, &before);
     filled result = fill(arena, (size_t)MIB, before.page_bytes, limit_bytes);

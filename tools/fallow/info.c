@@ -5,9 +5,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+TOOL_PRINTS(2, 3)
 static void line(const char *name, const char *format, ...)
 {
     va_list arguments;
@@ -70,8 +68,9 @@ static void tell_memory(const fallow_system *system)
 static void tell_probes(const fallow_system *system)
 {
     printf("\nTried out\n");
-    line("lazy purge", "%s", system->has_lazy_purge ? "yes: FREE leaves memory until the system wants it"
-                                                    : "no: FREE is the same as DONTNEED here");
+    line("lazy purge", "%s",
+         system->has_lazy_purge ? "yes: FREE leaves memory until the system wants it"
+                                : "no: FREE is the same as DONTNEED here");
     line("guards without mappings", "%s", system->has_guard_install ? "yes" : "no: each guard costs mappings");
     line("prefault", "%s", system->has_populate ? "one system call" : "by touching each page");
     line("names of mappings", "%s", system->has_mapping_names ? "shown by the system" : "not shown by this system");

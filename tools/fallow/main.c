@@ -37,7 +37,8 @@ static const subcommand subcommands[] = {{"demo", demo_main}, {"info", info_main
 void tell_failure(FILE *stream, const char *what, fallow_status status)
 {
     fallow_failure failure;
-    fprintf(stream, "%s: %s\n  %s\n", what, fallow_status_name(status), fallow_status_message(status));
+    fprintf(stream, "%s: %s\n", what, fallow_status_name(status));
+    print_wrapped(stream, 2, fallow_status_message(status));
     if (!fallow_last_failure(&failure) || failure.status != status) {
         return;
     }

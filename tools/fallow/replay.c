@@ -63,9 +63,7 @@ typedef struct replay {
 /* ---- Complaints ---- */
 
 /* Say what is wrong at this line of the trace; always false. */
-#if defined(__GNUC__)
-__attribute__((format(gnu_printf, 2, 3)))
-#endif
+TOOL_PRINTS(2, 3)
 static bool wrong(const replay *self, const char *format, ...)
 {
     va_list arguments;
@@ -122,8 +120,8 @@ static bool check_stamps(const replay *self, const live_run *run)
     for (size_t offset = 0; self->options->is_touching && offset < run->size_bytes; offset += self->os_page_bytes) {
         is_intact = is_intact && has_stamp(run, offset);
     }
-    return is_intact || wrong(self, "the bytes of id %" PRIu64 " at %p were changed while it was live", run->id,
-                              (void *)run->base);
+    return is_intact ||
+           wrong(self, "the bytes of id %" PRIu64 " at %p were changed while it was live", run->id, (void *)run->base);
 }
 
 /* ---- What the arena said ---- */
@@ -223,7 +221,8 @@ static bool remember(replay *self, const live_run *run)
     switch (live_add(&self->live, run, &other)) {
     case LIVE_OK: return true;
     case LIVE_OVERLAP:
-        return wrong(self, "the run of id %" PRIu64 " at %p, %zu bytes, overlaps that of id %" PRIu64 " at %p, %zu bytes",
+        return wrong(self,
+                     "the run of id %" PRIu64 " at %p, %zu bytes, overlaps that of id %" PRIu64 " at %p, %zu bytes",
                      run->id, (void *)run->base, run->size_bytes, other.id, (void *)other.base, other.size_bytes);
     case LIVE_DUPLICATE_ID: return wrong(self, "id %" PRIu64 " is live already", run->id);
     default: return wrong(self, "no memory for the replay's own books");
@@ -350,8 +349,8 @@ static void report(const replay *self)
     printf("  peak in use %s; %" PRIu64 " allocs, about %" PRIu64 " ns each; %" PRIu64 " frees, about %" PRIu64 " ns\n",
            text_size(emptied->peak_in_use_bytes).text, self->alloc_count, average(self->alloc_ns, self->alloc_count),
            self->free_count, average(self->free_ns, self->free_count));
-    printf("  %" PRIu64 " runs were left by the program; %" PRIu64 " trims gave back %s; %zu reservations\n", left_count,
-           self->trim_count, text_size(self->trimmed_bytes).text, emptied->region_count);
+    printf("  %" PRIu64 " runs were left by the program; %" PRIu64 " trims gave back %s; %zu reservations\n",
+           left_count, self->trim_count, text_size(self->trimmed_bytes).text, emptied->region_count);
     printf("  no live runs overlapped; is_zero held for %" PRIu64 " runs (%s read); books compared %" PRIu64 " times\n",
            self->zero_runs, text_size(self->zero_bytes).text, self->check_count);
 }

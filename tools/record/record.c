@@ -31,9 +31,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RECORD_MIN_BYTES 4096u  /* the smallest page of any system that fallow runs on */
-#define OUTPUT_BYTES 65536u     /* one write for some 5,000 lines */
-#define BOOTSTRAP_BYTES 16384u  /* what dlsym allocates before the real calloc is known: a few hundred bytes */
+#define RECORD_MIN_BYTES 4096u /* the smallest page of any system that fallow runs on */
+#define OUTPUT_BYTES 65536u    /* one write for some 5,000 lines */
+#define BOOTSTRAP_BYTES 16384u /* what dlsym allocates before the real calloc is known: a few hundred bytes */
 #define BLOCKS_FIRST_SLOTS 4096u
 #define PATH_BYTES 4096u
 #define EXPORT __attribute__((visibility("default")))
@@ -796,7 +796,8 @@ EXPORT void *mmap(void *hint, size_t size_bytes, int protection, int flags, int 
     return base;
 }
 
-/* off_t and off64_t are the same on 64-bit systems only; the wider call exists on both. */
+/* off_t and off64_t are the same on 64-bit systems only; the wider call exists on both. musl has it as a macro. */
+#if !defined(mmap64)
 EXPORT void *mmap64(void *hint, size_t size_bytes, int protection, int flags, int file, off64_t offset)
 {
     if (offset != (off64_t)(off_t)offset) {
@@ -805,6 +806,7 @@ EXPORT void *mmap64(void *hint, size_t size_bytes, int protection, int flags, in
     }
     return mmap(hint, size_bytes, protection, flags, file, (off_t)offset);
 }
+#endif
 
 /* The lock is held over the real call: another thread may be given these addresses the moment it returns. */
 EXPORT int munmap(void *base, size_t size_bytes)
