@@ -202,8 +202,6 @@ static void take_short(test_model *model, uint64_t count)
     assert_int_equal(is_zero, is_known_zero);
 }
 
-static uint64_t model_run_end(const test_model *model, uint64_t first);
-
 static void free_short(test_model *model, uint64_t first, uint64_t count)
 {
     if (!fallow__pages_free_short(&model->store->pages, first, count)) {
