@@ -180,6 +180,41 @@ static void set_committed(test_model *model, uint64_t first, uint64_t count, boo
     }
 }
 
+/* The short ways do as the long ways where they do anything at all. */
+static void take_short(test_model *model, uint64_t count)
+{
+    uint64_t first = UINT64_MAX;
+    uint64_t expected = UINT64_MAX;
+    bool is_zero = false;
+    fallow__pages_request request = {.count = count};
+    bool is_expected = model_find(model, &request, &expected);
+    if (!fallow__pages_take_short(&model->store->pages, count, &first, &is_zero)) {
+        return;
+    }
+    assert_true(is_expected);
+    assert_int_equal(first, expected);
+    bool is_known_zero = true;
+    for (uint64_t page = first; page < first + count; page++) {
+        assert_true(model->state[page] != FALLOW__FREE_NONE);
+        is_known_zero = is_known_zero && model->state[page] == FALLOW__FREE_ZERO;
+        model_set(model, page, page == first ? FALLOW__START : FALLOW__REST);
+    }
+    assert_int_equal(is_zero, is_known_zero);
+}
+
+static void free_short(test_model *model, uint64_t first, uint64_t count)
+{
+    if (!fallow__pages_free_short(&model->store->pages, first, count)) {
+        return;
+    }
+    assert_true(is_start(model, first));
+    assert_int_equal(model_run_end(model, first), first + count);
+    for (uint64_t page = first; page < first + count; page++) {
+        assert_true(model->state[page] == FALLOW__START || model->state[page] == FALLOW__REST);
+        model_set(model, page, FALLOW__FREE_DIRTY);
+    }
+}
+
 /* --- comparing --------------------------------------------------------------------------------------------- */
 
 static bool same_find(test_model *model, const fallow__pages_request *request)
@@ -497,9 +532,30 @@ static void random_questions(test_random *random, test_model *model)
     }
 }
 
+static void random_short(test_random *random, test_model *model, bool is_growing)
+{
+    for (uint64_t i = test_below(random, 12); i > 0; i--) {
+        if (test_below(random, 8) < (is_growing ? 6u : 3u)) {
+            take_short(model, 1 + test_below(random, test_below(random, 2) == 0 ? 70 : 5));
+        } else {
+            uint64_t page = random_used(random, model);
+            if (page < model->page_count) {
+                /* a run's base and size, or nearly */
+                uint64_t first = model_run_start(model, page);
+                uint64_t count = model_run_end(model, first) - first;
+                first += test_below(random, 16) == 0;
+                count = count + (test_below(random, 16) == 0) - (test_below(random, 16) == 0);
+                if (count > 0 && count <= model->page_count - first) {
+                    free_short(model, first, count);
+                }
+            }
+        }
+    }
+}
+
 static void random_step(test_random *random, test_model *model, bool is_growing)
 {
-    switch (test_below(random, is_growing ? 10 : 13)) {
+    switch (test_below(random, is_growing ? 13 : 16)) {
     case 0:
     case 1: random_take(random, model); break;
     case 2: random_take_at(random, model); break;
@@ -508,6 +564,9 @@ static void random_step(test_random *random, test_model *model, bool is_growing)
     case 5: random_set_free(random, model); break;
     case 6: random_set_committed(random, model); break;
     case 7: random_questions(random, model); break;
+    case 9:
+    case 10:
+    case 11: random_short(random, model, is_growing); break;
     default: random_free(random, model); break;
     case 8: is_growing ? random_take(random, model) : random_free(random, model); break;
     }
