@@ -384,6 +384,46 @@ static void every_bitmap_of_a_window(void **state)
     }
 }
 
+/* The same with one plain search after each change, so that the tree is not brought up to date in between. A lone page
+ * and a run behind the window have the allocator take its answers from more than one chunk. */
+static void every_bitmap_of_a_window_unsettled(void **state)
+{
+    (void)state;
+    enum {
+        WINDOW = 7
+    };
+    static const uint64_t middles[] = {64, 256, 512, 1024, 4096};
+    for (size_t i = 0; i < sizeof middles / sizeof middles[0]; i++) {
+        uint64_t base = middles[i] - WINDOW / 2;
+        test_model model;
+        model_init(&model, middles[i] + 2000, 4096);
+        for (uint64_t page = 0; page < model.page_count; page += 50) {
+            take(&model, page, page + 50 < model.page_count ? 50 : model.page_count - page, page % 100 == 0);
+        }
+        free_pages(&model, middles[i] + 1950, 50);
+        for (uint64_t page = base / 50 * 50; page < base + WINDOW; page += 50) {
+            for (uint64_t k = page; k < page + 50; k++) {
+                if (k > page) {
+                    split(&model, k);
+                }
+            }
+        }
+        for (uint64_t step = 1; step <= (uint64_t)(WINDOW + 2) << WINDOW; step++) {
+            uint64_t page = base + fallow__lowest_bit(step) % WINDOW;
+            if (model.used[page]) {
+                free_pages(&model, page, 1);
+            } else {
+                take(&model, page, 1, step % 3 == 0);
+            }
+            fallow__pages_request request = {.count = 1 + (step >> WINDOW) % (WINDOW + 2)};
+            assert_true(same_find(&model, &request));
+            assert_true(same_counts(&model));
+        }
+        assert_true(same_all(&model));
+        model_done(&model);
+    }
+}
+
 /* --- random runs ------------------------------------------------------------------------------------------- */
 
 /* 1 to most, small ones and ones near a power of two more often. */
@@ -626,7 +666,9 @@ static void crowded_chunks(void **state)
                 free_pages(&model, page, 1);
             }
         }
-        fallow__pages_request request = random_request(&random, &model);
+        fallow__pages_request request = {.count = 1 + test_below(&random, 70)};
+        assert_true(same_find(&model, &request));
+        request = random_request(&random, &model);
         request.count = 1 + test_below(&random, 70);
         assert_true(same_find(&model, &request));
         while (test_below(&random, 40) != 0) {
@@ -773,7 +815,7 @@ static void every_lost_bit_is_noticed(void **state)
     unsigned planted = 0;
     unsigned noticed = 0;
     test_random random = test_seed("model_pages lost bits");
-    for (size_t i = test_below(&random, 13); i < all_bytes; i += 13) {
+    for (size_t i = (size_t)test_below(&random, 13); i < all_bytes; i += 13) {
         bool is_upper = i < model.store->plan.upper_bytes;
         unsigned char *byte =
             is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
@@ -851,6 +893,7 @@ int main(void)
         cmocka_unit_test(a_plan_is_small_and_sufficient),
         cmocka_unit_test(every_bitmap_up_to_12_pages),
         cmocka_unit_test(every_bitmap_of_a_window),
+        cmocka_unit_test(every_bitmap_of_a_window_unsettled),
         cmocka_unit_test(random_runs),
         cmocka_unit_test(crowded_chunks),
         cmocka_unit_test(a_wrong_bit_is_noticed),
