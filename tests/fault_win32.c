@@ -406,6 +406,32 @@ static void test_mappings_run_out(void **state)
     assert_int_equal(decommit_status, FALLOW_OK); /* all of it at once needs no mapping more */
 }
 
+/* RLIMIT_DATA below Wine lets the first part of the range through and refuses the rest: none of it may stay accessible.
+ * tests/CMakeLists.txt runs this program once under such a limit. */
+static void test_commit_stops_partway(void **state)
+{
+    (void)state;
+    fallow_region wide;
+    size_t size_bytes = (size_t)1 << 30;
+    size_t part_bytes = 64 * facts.page_bytes;
+    assert_int_equal(reserve(size_bytes, (fallow_region_options){0}, &wide), FALLOW_OK);
+    char *middle = (char *)wide.base + part_bytes; /* splits the range into mappings */
+    assert_int_equal(fallow__os_commit(&wide, middle, part_bytes, &error), FALLOW_OK);
+    middle[0] = 7;
+    fallow_status status = fallow__os_commit(&wide, wide.base, size_bytes, &error);
+    bool is_first_accessible = probe_can_read(wide.base);
+    bool is_last_accessible = probe_can_read((char *)wide.base + size_bytes - 1);
+    char kept = middle[0];
+    assert_int_equal(fallow__os_release(&wide, &error), FALLOW_OK);
+    if (status == FALLOW_OK) {
+        skip();
+    }
+    assert_int_equal(status, facts.is_wine ? FALLOW_ERR_COMMIT : FALLOW_ERR_PERMISSION);
+    assert_false(is_first_accessible);
+    assert_false(is_last_accessible);
+    assert_int_equal(kept, 7);
+}
+
 #define ON_REGION(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(int argument_count, char **arguments)
@@ -432,6 +458,7 @@ int main(int argument_count, char **arguments)
         ON_REGION(test_aligned_place_is_always_lost),
         ON_REGION(test_low_gap_is_lost),
         ON_REGION(test_mappings_run_out),
+        ON_REGION(test_commit_stops_partway),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
