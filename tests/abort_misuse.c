@@ -179,30 +179,81 @@ static void size_differs(const char *name, call_function *call, size_t pages, si
 }
 
 /* Names of cases are functions: case_FUNCTION_MISTAKE. */
-#define CASES_OF_RUN(verb)                                                                                    \
-    static void verb##_null_arena(void) { null_arena("fallow_arena_" #verb, call_##verb); }                   \
-    static void verb##_foreign(void) { foreign("fallow_arena_" #verb, call_##verb); }                         \
-    static void verb##_of_the_stack(void) { of_the_stack("fallow_arena_" #verb, call_##verb); }               \
-    static void verb##_unaligned(void) { unaligned("fallow_arena_" #verb, call_##verb); }
+#define CASES_OF_RUN(verb)                                \
+    static void verb##_null_arena(void)                   \
+    {                                                     \
+        null_arena("fallow_arena_" #verb, call_##verb);   \
+    }                                                     \
+    static void verb##_foreign(void)                      \
+    {                                                     \
+        foreign("fallow_arena_" #verb, call_##verb);      \
+    }                                                     \
+    static void verb##_of_the_stack(void)                 \
+    {                                                     \
+        of_the_stack("fallow_arena_" #verb, call_##verb); \
+    }                                                     \
+    static void verb##_unaligned(void)                    \
+    {                                                     \
+        unaligned("fallow_arena_" #verb, call_##verb);    \
+    }
 
-#define CASES_OF_BASE(verb)                                                                                   \
-    CASES_OF_RUN(verb)                                                                                        \
-    static void verb##_freed(void) { freed("fallow_arena_" #verb, call_##verb, ALREADY_FREE); }               \
-    static void verb##_merged(void) { freed_and_merged("fallow_arena_" #verb, call_##verb, ALREADY_FREE); }   \
-    static void verb##_never_taken(void) { never_taken("fallow_arena_" #verb, call_##verb, ALREADY_FREE); }   \
-    static void verb##_interior(void) { interior("fallow_arena_" #verb, call_##verb); }                       \
-    static void verb##_too_long(void) { size_differs("fallow_arena_" #verb, call_##verb, 9, 0, WRONG_SIZE); }  \
-    static void verb##_too_short(void) { size_differs("fallow_arena_" #verb, call_##verb, 7, 0, WRONG_SIZE); } \
-    static void verb##_size_0(void) { size_differs("fallow_arena_" #verb, call_##verb, 0, 0, WRONG_SIZE); }      \
-    static void verb##_size_max(void) { size_differs("fallow_arena_" #verb, call_##verb, 0, SIZE_MAX, WRONG_SIZE); }
+#define CASES_OF_BASE(verb)                                                        \
+    CASES_OF_RUN(verb)                                                             \
+    static void verb##_freed(void)                                                 \
+    {                                                                              \
+        freed("fallow_arena_" #verb, call_##verb, ALREADY_FREE);                   \
+    }                                                                              \
+    static void verb##_merged(void)                                                \
+    {                                                                              \
+        freed_and_merged("fallow_arena_" #verb, call_##verb, ALREADY_FREE);        \
+    }                                                                              \
+    static void verb##_never_taken(void)                                           \
+    {                                                                              \
+        never_taken("fallow_arena_" #verb, call_##verb, ALREADY_FREE);             \
+    }                                                                              \
+    static void verb##_interior(void)                                              \
+    {                                                                              \
+        interior("fallow_arena_" #verb, call_##verb);                              \
+    }                                                                              \
+    static void verb##_too_long(void)                                              \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 9, 0, WRONG_SIZE);        \
+    }                                                                              \
+    static void verb##_too_short(void)                                             \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 7, 0, WRONG_SIZE);        \
+    }                                                                              \
+    static void verb##_size_0(void)                                                \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 0, 0, WRONG_SIZE);        \
+    }                                                                              \
+    static void verb##_size_max(void)                                              \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 0, SIZE_MAX, WRONG_SIZE); \
+    }
 
-#define CASES_OF_RANGE(verb)                                                                                  \
-    CASES_OF_RUN(verb)                                                                                        \
-    static void verb##_freed(void) { freed("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN); }                \
-    static void verb##_merged(void) { freed_and_merged("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN); }    \
-    static void verb##_never_taken(void) { never_taken("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN); }    \
-    static void verb##_too_long(void) { size_differs("fallow_arena_" #verb, call_##verb, 8, 1, LEAVES_RUN); } \
-    static void verb##_size_max(void) { size_differs("fallow_arena_" #verb, call_##verb, 0, SIZE_MAX, LEAVES_RUN); }
+#define CASES_OF_RANGE(verb)                                                       \
+    CASES_OF_RUN(verb)                                                             \
+    static void verb##_freed(void)                                                 \
+    {                                                                              \
+        freed("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN);                    \
+    }                                                                              \
+    static void verb##_merged(void)                                                \
+    {                                                                              \
+        freed_and_merged("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN);         \
+    }                                                                              \
+    static void verb##_never_taken(void)                                           \
+    {                                                                              \
+        never_taken("fallow_arena_" #verb, call_##verb, NO_LIVE_RUN);              \
+    }                                                                              \
+    static void verb##_too_long(void)                                              \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 8, 1, LEAVES_RUN);        \
+    }                                                                              \
+    static void verb##_size_max(void)                                              \
+    {                                                                              \
+        size_differs("fallow_arena_" #verb, call_##verb, 0, SIZE_MAX, LEAVES_RUN); \
+    }
 
 /* clang-format off */
 CASES_OF_BASE(free)

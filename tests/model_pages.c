@@ -180,6 +180,41 @@ static void set_committed(test_model *model, uint64_t first, uint64_t count, boo
     }
 }
 
+/* The short ways do as the long ways where they do anything at all. */
+static void take_short(test_model *model, uint64_t count)
+{
+    uint64_t first = UINT64_MAX;
+    uint64_t expected = UINT64_MAX;
+    bool is_zero = false;
+    fallow__pages_request request = {.count = count};
+    bool is_expected = model_find(model, &request, &expected);
+    if (!fallow__pages_take_short(&model->store->pages, count, &first, &is_zero)) {
+        return;
+    }
+    assert_true(is_expected);
+    assert_int_equal(first, expected);
+    bool is_known_zero = true;
+    for (uint64_t page = first; page < first + count; page++) {
+        assert_true(model->state[page] != FALLOW__FREE_NONE);
+        is_known_zero = is_known_zero && model->state[page] == FALLOW__FREE_ZERO;
+        model_set(model, page, page == first ? FALLOW__START : FALLOW__REST);
+    }
+    assert_int_equal(is_zero, is_known_zero);
+}
+
+static void free_short(test_model *model, uint64_t first, uint64_t count)
+{
+    if (!fallow__pages_free_short(&model->store->pages, first, count)) {
+        return;
+    }
+    assert_true(is_start(model, first));
+    assert_int_equal(model_run_end(model, first), first + count);
+    for (uint64_t page = first; page < first + count; page++) {
+        assert_true(model->state[page] == FALLOW__START || model->state[page] == FALLOW__REST);
+        model_set(model, page, FALLOW__FREE_DIRTY);
+    }
+}
+
 /* --- comparing --------------------------------------------------------------------------------------------- */
 
 static bool same_find(test_model *model, const fallow__pages_request *request)
@@ -308,7 +343,9 @@ static void every_bitmap_up_to_12_pages(void **state)
 static void every_bitmap_of_a_window(void **state)
 {
     (void)state;
-    enum { WINDOW = 8 };
+    enum {
+        WINDOW = 8
+    };
     static const uint64_t middles[] = {WINDOW / 2, 64, 512, 4096, 32768, 100000};
     for (size_t i = 0; i < sizeof middles / sizeof middles[0]; i++) {
         uint64_t base = middles[i] - WINDOW / 2;
@@ -343,6 +380,46 @@ static void every_bitmap_of_a_window(void **state)
                 assert_true(same_all(&model));
             }
         }
+        model_done(&model);
+    }
+}
+
+/* The same with one plain search after each change, so that the tree is not brought up to date in between. A lone page
+ * and a run behind the window have the allocator take its answers from more than one chunk. */
+static void every_bitmap_of_a_window_unsettled(void **state)
+{
+    (void)state;
+    enum {
+        WINDOW = 7
+    };
+    static const uint64_t middles[] = {64, 256, 512, 1024, 4096};
+    for (size_t i = 0; i < sizeof middles / sizeof middles[0]; i++) {
+        uint64_t base = middles[i] - WINDOW / 2;
+        test_model model;
+        model_init(&model, middles[i] + 2000, 4096);
+        for (uint64_t page = 0; page < model.page_count; page += 50) {
+            take(&model, page, page + 50 < model.page_count ? 50 : model.page_count - page, page % 100 == 0);
+        }
+        free_pages(&model, middles[i] + 1950, 50);
+        for (uint64_t page = base / 50 * 50; page < base + WINDOW; page += 50) {
+            for (uint64_t k = page; k < page + 50; k++) {
+                if (k > page) {
+                    split(&model, k);
+                }
+            }
+        }
+        for (uint64_t step = 1; step <= (uint64_t)(WINDOW + 2) << WINDOW; step++) {
+            uint64_t page = base + fallow__lowest_bit(step) % WINDOW;
+            if (model.used[page]) {
+                free_pages(&model, page, 1);
+            } else {
+                take(&model, page, 1, step % 3 == 0);
+            }
+            fallow__pages_request request = {.count = 1 + (step >> WINDOW) % (WINDOW + 2)};
+            assert_true(same_find(&model, &request));
+            assert_true(same_counts(&model));
+        }
+        assert_true(same_all(&model));
         model_done(&model);
     }
 }
@@ -495,9 +572,30 @@ static void random_questions(test_random *random, test_model *model)
     }
 }
 
+static void random_short(test_random *random, test_model *model, bool is_growing)
+{
+    for (uint64_t i = test_below(random, 12); i > 0; i--) {
+        if (test_below(random, 8) < (is_growing ? 6u : 3u)) {
+            take_short(model, 1 + test_below(random, test_below(random, 2) == 0 ? 70 : 5));
+        } else {
+            uint64_t page = random_used(random, model);
+            if (page < model->page_count) {
+                /* a run's base and size, or nearly */
+                uint64_t first = model_run_start(model, page);
+                uint64_t count = model_run_end(model, first) - first;
+                first += test_below(random, 16) == 0;
+                count = count + (test_below(random, 16) == 0) - (test_below(random, 16) == 0);
+                if (count > 0 && count <= model->page_count - first) {
+                    free_short(model, first, count);
+                }
+            }
+        }
+    }
+}
+
 static void random_step(test_random *random, test_model *model, bool is_growing)
 {
-    switch (test_below(random, is_growing ? 10 : 13)) {
+    switch (test_below(random, is_growing ? 13 : 16)) {
     case 0:
     case 1: random_take(random, model); break;
     case 2: random_take_at(random, model); break;
@@ -506,6 +604,9 @@ static void random_step(test_random *random, test_model *model, bool is_growing)
     case 5: random_set_free(random, model); break;
     case 6: random_set_committed(random, model); break;
     case 7: random_questions(random, model); break;
+    case 9:
+    case 10:
+    case 11: random_short(random, model, is_growing); break;
     default: random_free(random, model); break;
     case 8: is_growing ? random_take(random, model) : random_free(random, model); break;
     }
@@ -537,7 +638,7 @@ static void random_runs(void **state)
 {
     (void)state;
     static const uint64_t page_counts[] = {
-        1,    2,    63,   64,    65,    511,   512,   513,        1023,       4095,           4096,
+        1,    2,    63,   64,    65,    511,   512,   513,           1023,      4095,          4096,
         4097, 5000, 8191, 32767, 32768, 32769, 65537, 512 * 512 - 1, 512 * 512, 512 * 512 + 1, 3 * 262144 + 17,
     };
     test_random random = test_seed("model_pages");
@@ -565,7 +666,9 @@ static void crowded_chunks(void **state)
                 free_pages(&model, page, 1);
             }
         }
-        fallow__pages_request request = random_request(&random, &model);
+        fallow__pages_request request = {.count = 1 + test_below(&random, 70)};
+        assert_true(same_find(&model, &request));
+        request = random_request(&random, &model);
         request.count = 1 + test_below(&random, 70);
         assert_true(same_find(&model, &request));
         while (test_below(&random, 40) != 0) {
@@ -712,9 +815,10 @@ static void every_lost_bit_is_noticed(void **state)
     unsigned planted = 0;
     unsigned noticed = 0;
     test_random random = test_seed("model_pages lost bits");
-    for (size_t i = test_below(&random, 13); i < all_bytes; i += 13) {
+    for (size_t i = (size_t)test_below(&random, 13); i < all_bytes; i += 13) {
         bool is_upper = i < model.store->plan.upper_bytes;
-        unsigned char *byte = is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
+        unsigned char *byte =
+            is_upper ? model.store->upper + i : model.store->blocks + i - model.store->plan.upper_bytes;
         if (*byte == 0) {
             continue;
         }
@@ -789,6 +893,7 @@ int main(void)
         cmocka_unit_test(a_plan_is_small_and_sufficient),
         cmocka_unit_test(every_bitmap_up_to_12_pages),
         cmocka_unit_test(every_bitmap_of_a_window),
+        cmocka_unit_test(every_bitmap_of_a_window_unsettled),
         cmocka_unit_test(random_runs),
         cmocka_unit_test(crowded_chunks),
         cmocka_unit_test(a_wrong_bit_is_noticed),
