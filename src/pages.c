@@ -309,37 +309,62 @@ static node chunk_summarise(const chunk *c)
     return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};
 }
 
-/* A node from its children. */
+/* A node made of parts that are added in order. */
+typedef struct gathering {
+    uint64_t start; /* known once a part was not wholly free */
+    uint64_t max;
+    uint64_t run; /* the free run that ends where the next part begins */
+    bool is_start_known;
+} gathering;
+
+static inline void gather(gathering *all, uint64_t size, uint64_t start, uint64_t max, uint64_t end)
+{
+    all->run += start;
+    if (start == size) {
+        return;
+    }
+    if (!all->is_start_known) {
+        all->start = all->run;
+        all->is_start_known = true;
+    }
+    all->max = all->run > all->max ? all->run : all->max;
+    all->max = max > all->max ? max : all->max;
+    all->run = end;
+}
+
+static inline node gathered(const gathering *all, unsigned state)
+{
+    return (node){
+        .start = all->is_start_known ? all->start : all->run,
+        .max = all->run > all->max ? all->run : all->max,
+        .end = all->run,
+        .state = state,
+    };
+}
+
+/* A node from its children. Two loops, since this is most of what settling costs. */
 static node node_combine(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     uint64_t child_pages = level_pages(level - 1);
-    uint64_t start = 0;
-    uint64_t max = 0;
-    uint64_t run = 0;
-    bool is_start_known = false;
-    unsigned state = MIXED;
-    for (unsigned i = 0; i < CHILDREN; i++) {
-        node child = node_load(pages, level - 1, index * CHILDREN + i);
-        if (i == 0) {
-            state = child.state;
-        } else if (child.state != state) {
-            state = MIXED;
+    gathering all = {0};
+    bool is_uniform = true;
+    if (level > BLOCK_LEVEL) {
+        const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
+        unsigned state = (unsigned)child->state;
+        for (unsigned i = 0; i < CHILDREN; i++, child++) {
+            gather(&all, child_pages, child->start, child->max, child->end);
+            is_uniform = is_uniform && child->state == state;
         }
-        if (child.start == child_pages) {
-            run += child_pages;
-            continue;
-        }
-        run += child.start;
-        if (!is_start_known) {
-            start = run;
-            is_start_known = true;
-        }
-        max = run > max ? run : max;
-        max = child.max > max ? child.max : max;
-        run = child.end;
+        return gathered(&all, is_uniform ? state : MIXED);
     }
-    max = run > max ? run : max;
-    return (node){.start = is_start_known ? start : run, .max = max, .end = run, .state = state};
+    const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
+    unsigned state = (unsigned)(*word >> (3 * PACKED_BITS));
+    for (unsigned i = 0; i < CHILDREN; i++, word++) {
+        gather(&all, child_pages, *word & PACKED_MASK, (*word >> PACKED_BITS) & PACKED_MASK,
+               (*word >> (2 * PACKED_BITS)) & PACKED_MASK);
+        is_uniform = is_uniform && *word >> (3 * PACKED_BITS) == state;
+    }
+    return gathered(&all, is_uniform ? state : MIXED);
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
@@ -782,9 +807,11 @@ static bool search_chunk(search *s, uint64_t chunk_index)
     return false;
 }
 
-/* Look under a node for the lowest fit, where `run` began before it or begins at it; leave in `run` where the free run
- * at its end began. */
-static bool search_up(search *s, unsigned level, uint64_t index)
+static bool search_children_up(search *s, unsigned level, uint64_t index);
+
+/* Look at a node for the lowest fit, where `run` began before it or begins at it; leave in `run` where the free run at
+ * its end began. */
+static inline bool search_up(search *s, unsigned level, uint64_t index)
 {
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
@@ -796,28 +823,32 @@ static bool search_up(search *s, unsigned level, uint64_t index)
     if (here.start == size) {
         return search_fits_up(s, base + size);
     }
-    if (search_fits_up(s, base + here.start)) {
+    if (s->run < base + here.start && search_fits_up(s, base + here.start)) {
         return true;
     }
     if (here.max >= s->request->count) {
-        if (level == 0) {
-            if (search_chunk(s, index)) {
-                return true;
-            }
-        } else {
-            for (unsigned i = 0; i < CHILDREN; i++) {
-                if (search_up(s, level - 1, index * CHILDREN + i)) {
-                    return true;
-                }
-            }
+        if (level == 0 ? search_chunk(s, index) : search_children_up(s, level, index)) {
+            return true;
         }
     }
     s->run = base + size - here.end;
     return false;
 }
 
+static bool search_children_up(search *s, unsigned level, uint64_t index)
+{
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        if (search_up(s, level - 1, index * CHILDREN + i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The same from the top. */
-static bool search_down(search *s, unsigned level, uint64_t index)
+static bool search_children_down(search *s, unsigned level, uint64_t index);
+
+static inline bool search_down(search *s, unsigned level, uint64_t index)
 {
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
@@ -825,23 +856,25 @@ static bool search_down(search *s, unsigned level, uint64_t index)
     if (here.start == size) {
         return search_fits_down(s, base);
     }
-    if (search_fits_down(s, base + size - here.end)) {
+    if (s->run > base + size - here.end && search_fits_down(s, base + size - here.end)) {
         return true;
     }
     if (here.max >= s->request->count) {
-        if (level == 0) {
-            if (search_chunk(s, index)) {
-                return true;
-            }
-        } else {
-            for (unsigned i = CHILDREN; i-- > 0;) {
-                if (search_down(s, level - 1, index * CHILDREN + i)) {
-                    return true;
-                }
-            }
+        if (level == 0 ? search_chunk(s, index) : search_children_down(s, level, index)) {
+            return true;
         }
     }
     s->run = base + here.start;
+    return false;
+}
+
+static bool search_children_down(search *s, unsigned level, uint64_t index)
+{
+    for (unsigned i = CHILDREN; i-- > 0;) {
+        if (search_down(s, level - 1, index * CHILDREN + i)) {
+            return true;
+        }
+    }
     return false;
 }
 

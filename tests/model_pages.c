@@ -569,7 +569,7 @@ static void random_questions(test_random *random, test_model *model)
     while (next < model->page_count && (states >> model->state[next] & 1) == 0) {
         next++;
     }
-    assert_int_equal(fallow__pages_next(pages, first, states), next);
+    assert_int_equal(fallow__pages_next(pages, first, pages->page_count, states), next);
 
     uint64_t below = 1 + test_below(random, model->page_count);
     for (int i = 0; i < 4 && below > 0; i++) {
