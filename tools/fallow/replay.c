@@ -41,6 +41,7 @@ typedef struct replay {
     fallow_arena *arena;
     size_t arena_page_bytes;
     size_t os_page_bytes;
+    uint64_t touch_limit_bytes; /* --touch takes no more than half of the machine's memory */
     trace_reader reader;
     live_runs live;
     uint64_t request_count;
@@ -251,6 +252,9 @@ static bool replay_alloc(replay *self, const trace_request *request)
         !check_zero(self, &run) || !check_run_of(self, &live)) {
         return false;
     }
+    if (self->options->is_touching && self->in_use_bytes + run.size_bytes > self->touch_limit_bytes) {
+        return wrong(self, "to touch every page would take more than half of this machine's memory");
+    }
     stamp_run(self, &live);
     self->alloc_count++;
     self->asked_bytes += asked_bytes;
@@ -406,6 +410,7 @@ static bool replay_path(const char *path, const replay_options *options)
         self->path = path;
         self->options = options;
         self->os_page_bytes = system.page_bytes;
+        self->touch_limit_bytes = system.memory_bytes == 0 ? UINT64_MAX : system.memory_bytes / 2;
         is_fine = replay_file(self, file);
     }
     free(self);
