@@ -265,7 +265,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_decommit(const fallow_re
  *           written; the memory goes when the system needs it. DEFAULT: one of these two; what FALLOW_MADVISE says.
  *
  * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; DECOMMIT, which is fallow_region_decommit
- *          FALLOW_ERR_COMMIT   Windows, DONTNEED: the pages could not be committed again, and are reserved now
+ *          FALLOW_ERR_COMMIT   the pages had to be decommitted for DONTNEED, could not be committed again, and are
+ *                              reserved now: Windows; Linux where it refuses every other way
  *          FALLOW_ERR_LOCKED, FALLOW_ERR_OS
  * Cost     one system call and the time to give the memory back
  * Source   madvise(2), MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE; Microsoft Learn, VirtualAlloc, MEM_RESET

@@ -190,12 +190,11 @@ static inline void arena_note_peak(fallow_arena *arena)
 static bool next_range(fallow__pages *pages, uint64_t *page_inout, uint64_t limit, unsigned states, uint64_t *first_out,
                        uint64_t *count_out)
 {
-    uint64_t first = fallow__pages_next(pages, *page_inout, states);
-    if (first >= limit) {
+    uint64_t first = fallow__pages_next(pages, *page_inout, limit, states);
+    if (first == limit) {
         return false;
     }
-    uint64_t end = fallow__pages_next(pages, first, ~states & 0xff);
-    end = end < limit ? end : limit;
+    uint64_t end = fallow__pages_next(pages, first, limit, ~states & 0xff);
     *first_out = first;
     *count_out = end - first;
     *page_inout = end;
@@ -406,8 +405,7 @@ static uint64_t growth_limit(const fallow_arena *arena, part *p, uint64_t limit)
     if (goal <= limit) {
         return limit;
     }
-    uint64_t other = fallow__pages_next(&p->pages, limit, ~FALLOW__STATES(FALLOW__FREE_NONE) & 0xff);
-    return other < goal ? other : goal;
+    return fallow__pages_next(&p->pages, limit, goal, ~FALLOW__STATES(FALLOW__FREE_NONE) & 0xff);
 }
 
 /* Make all pages of a free range accessible, and some behind it; smaller steps when the system refuses. */
@@ -415,8 +413,8 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 {
     part *p = where.part;
     uint64_t end = where.first + where.count;
-    uint64_t first = fallow__pages_next(&p->pages, where.first, STATES_NONE);
-    if (first >= end) {
+    uint64_t first = fallow__pages_next(&p->pages, where.first, end, STATES_NONE);
+    if (first == end) {
         return FALLOW_OK;
     }
     uint64_t last_first;
@@ -704,13 +702,6 @@ static void old_pieces_find(fallow_arena *arena, place where, old_pieces *pieces
     }
 }
 
-static void old_pieces_clear(const old_pieces *pieces)
-{
-    for (unsigned i = 0; i < pieces->count; i++) {
-        memset(pieces->base[i], 0, pieces->size_bytes[i]);
-    }
-}
-
 /* Write a prepared place down as a run. */
 static void place_take(fallow_arena *arena, place where, uint32_t flags, fallow_run *run_out)
 {
@@ -968,18 +959,53 @@ static bool order_for(const fallow_arena *arena, size_t size_bytes, const fallow
            !(is_uncommitted && (options->flags & (FALLOW_RUN_ZEROED | FALLOW_RUN_NO_GROW)) != 0);
 }
 
-/* Take a short run from committed memory: what most calls are. The lock is held. */
-static inline bool arena_take_short(fallow_arena *arena, uint64_t count, fallow_run *run_out)
+/* Take a short run from committed memory: what most calls are. NULL: it has to be done the long way. The lock is
+ * held. */
+static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *is_zero_out)
 {
     part *p = arena->oldest;
     uint64_t first;
-    if (arena->limit_bytes != 0 || !fallow__pages_take_short(&p->pages, count, &first, &run_out->is_zero)) {
-        return false;
+    if (arena->limit_bytes != 0 || !fallow__pages_take_short(&p->pages, count, &first, is_zero_out)) {
+        return NULL;
     }
     arena_note_peak(arena);
-    run_out->base = page_address(arena, p, first);
-    run_out->size_bytes = pages_bytes(arena, count);
-    return true;
+    return page_address(arena, p, first);
+}
+
+/* Take a run the long way. The lock is held. On success `pieces_out` are what ZEROED still has to clear. */
+static fallow_status arena_take(fallow_arena *arena, const order *wanted, fallow_run *run_out, old_pieces *pieces_out,
+                                fallow__os_error *error)
+{
+    place where;
+    fallow_status status = arena_get_place(arena, wanted, &where, error);
+    pieces_out->count = 0;
+    if (status == FALLOW_OK) {
+        if ((wanted->flags & FALLOW_RUN_ZEROED) != 0) {
+            old_pieces_find(arena, where, pieces_out);
+        }
+        place_take(arena, where, wanted->flags, run_out);
+    }
+    return status;
+}
+
+/* Take a run the long way, with the lock held; it is released. Clearing happens without it. */
+static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_t size_bytes, const order *wanted,
+                                                      fallow_run *run_out, const char *operation)
+{
+    fallow_run run;
+    old_pieces pieces;
+    fallow__os_error error = {0};
+    fallow_status status = arena_take(arena, wanted, &run, &pieces, &error);
+    fallow__os_lock_release(&arena->lock);
+    if (status != FALLOW_OK) {
+        return fallow__fail(status, operation, wanted->at, size_bytes, &error);
+    }
+    for (unsigned i = 0; i < pieces.count; i++) {
+        memset(pieces.base[i], 0, pieces.size_bytes[i]);
+    }
+    run.is_zero = run.is_zero || (wanted->flags & FALLOW_RUN_ZEROED) != 0;
+    *run_out = run;
+    return FALLOW_OK;
 }
 
 fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,
@@ -989,29 +1015,31 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     FALLOW_REQUIRE(run_out != NULL, operation, NULL, "run_out is NULL");
     order wanted;
-    place where;
-    old_pieces pieces = {0};
-    fallow_run run;
-    fallow__os_error error = {0};
+    bool is_zero;
     if (!order_for(arena, size_bytes, options, &wanted)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, options != NULL ? options->at : NULL, size_bytes, NULL);
     }
+    bool is_plain = wanted.align == 1 && wanted.at == NULL && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
     fallow__os_lock_acquire(&arena->lock);
-    fallow_status status = arena_get_place(arena, &wanted, &where, &error);
-    if (status == FALLOW_OK) {
-        if ((wanted.flags & FALLOW_RUN_ZEROED) != 0) {
-            old_pieces_find(arena, where, &pieces);
-        }
-        place_take(arena, where, wanted.flags, &run);
+    void *base = is_plain ? arena_take_short(arena, wanted.count, &is_zero) : NULL;
+    if (base == NULL) {
+        return arena_alloc_long(arena, size_bytes, &wanted, run_out, operation);
     }
     fallow__os_lock_release(&arena->lock);
-    if (status != FALLOW_OK) {
-        return fallow__fail(status, operation, wanted.at, size_bytes, &error);
-    }
-    old_pieces_clear(&pieces);
-    run.is_zero = run.is_zero || (wanted.flags & FALLOW_RUN_ZEROED) != 0;
-    *run_out = run;
+    *run_out = (fallow_run){.base = base, .size_bytes = pages_bytes(arena, wanted.count), .is_zero = is_zero};
     return FALLOW_OK;
+}
+
+static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena, size_t size_bytes, uint64_t count,
+                                                            void **base_out)
+{
+    fallow_run run;
+    order wanted = {.count = count, .align = 1};
+    fallow_status status = arena_alloc_long(arena, size_bytes, &wanted, &run, "fallow_arena_alloc");
+    if (status == FALLOW_OK) {
+        *base_out = run.base;
+    }
+    return status;
 }
 
 fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
@@ -1019,26 +1047,18 @@ fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **
     static const char operation[] = "fallow_arena_alloc";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     FALLOW_REQUIRE(base_out != NULL, operation, NULL, "base_out is NULL");
-    order wanted = {.align = 1};
-    place where;
-    fallow_run run;
-    fallow__os_error error = {0};
-    if (!pages_for(arena, size_bytes, &wanted.count)) {
+    uint64_t count;
+    bool is_zero;
+    if (!pages_for(arena, size_bytes, &count)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, size_bytes, NULL);
     }
     fallow__os_lock_acquire(&arena->lock);
-    fallow_status status = FALLOW_OK;
-    if (!arena_take_short(arena, wanted.count, &run)) {
-        status = arena_get_place(arena, &wanted, &where, &error);
-        if (status == FALLOW_OK) {
-            place_take(arena, where, 0, &run);
-        }
+    void *base = arena_take_short(arena, count, &is_zero);
+    if (base == NULL) {
+        return arena_alloc_plain_long(arena, size_bytes, count, base_out);
     }
     fallow__os_lock_release(&arena->lock);
-    if (status != FALLOW_OK) {
-        return fallow__fail(status, operation, NULL, size_bytes, &error);
-    }
-    *base_out = run.base;
+    *base_out = base;
     return FALLOW_OK;
 }
 
@@ -1077,21 +1097,30 @@ static place run_require(const fallow_arena *arena, const void *base, size_t siz
     return where;
 }
 
+/* Free a run that is not a simple one, or stop the program. The lock is held; it is released. */
+static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    place where = run_require(arena, base, size_bytes, "fallow_arena_free");
+    fallow__pages_free(&where.part->pages, where.first, where.count);
+    fallow__os_lock_release(&arena->lock);
+}
+
 void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
 {
-    static const char operation[] = "fallow_arena_free";
-    FALLOW_REQUIRE(arena != NULL, operation, base, "the arena is NULL");
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_free", base, "the arena is NULL");
     if (base == NULL) {
         return;
     }
-    fallow__os_lock_acquire(&arena->lock);
-    part *p = part_of(arena, base);
     uint64_t count;
-    bool is_page = p != NULL && (((uintptr_t)base - (uintptr_t)p->base) & (arena->page_bytes - 1)) == 0;
-    if (!is_page || !pages_for(arena, size_bytes, &count) || !page_is_ready(p, page_of(arena, p, base)) ||
-        !fallow__pages_free_short(&p->pages, page_of(arena, p, base), count)) {
-        place where = run_require(arena, base, size_bytes, operation);
-        fallow__pages_free(&where.part->pages, where.first, where.count);
+    bool is_simple = pages_for(arena, size_bytes, &count);
+    fallow__os_lock_acquire(&arena->lock);
+    part *p = arena->oldest;
+    uint64_t first = page_of(arena, p, base);
+    /* the long way for a newer part, a misaligned base, a page that never was in a run */
+    if (!is_simple || first >= p->plan.page_count || page_address(arena, p, first) != base ||
+        !page_is_ready(p, first) || !fallow__pages_free_short(&p->pages, first, count)) {
+        arena_free_long(arena, base, size_bytes);
+        return;
     }
     fallow__os_lock_release(&arena->lock);
 }
@@ -1188,8 +1217,8 @@ static fallow_status used_range_commit(fallow_arena *arena, place where, fallow_
 {
     part *p = where.part;
     uint64_t end = where.first + where.count;
-    uint64_t first = fallow__pages_next(&p->pages, where.first, STATES_NONE);
-    if (first >= end) {
+    uint64_t first = fallow__pages_next(&p->pages, where.first, end, STATES_NONE);
+    if (first == end) {
         return FALLOW_OK;
     }
     fallow_status status = place_check_limit(arena, where, true, error);
@@ -1302,7 +1331,7 @@ static size_t part_extent_bytes(const fallow_arena *arena, part *p)
     if (!fallow__pages_last_range(&p->pages, p->plan.page_count, FALLOW__STATES_USED, &first, &count)) {
         return 0;
     }
-    return pages_bytes(arena, first + count - fallow__pages_next(&p->pages, 0, FALLOW__STATES_USED));
+    return pages_bytes(arena, first + count - fallow__pages_next(&p->pages, 0, p->plan.page_count, FALLOW__STATES_USED));
 }
 
 void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)

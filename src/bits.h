@@ -12,6 +12,23 @@
 #include <intrin.h>
 #endif
 
+/* For the rare way out of a short function: kept apart, so that the short one needs no stack frame for it. */
+#if defined(__GNUC__)
+#define FALLOW_NOINLINE __attribute__((noinline))
+#else
+#define FALLOW_NOINLINE
+#endif
+
+/* A cache line will be used soon. */
+static inline void fallow__prefetch(const void *address)
+{
+#if defined(__GNUC__)
+    __builtin_prefetch(address);
+#else
+    (void)address;
+#endif
+}
+
 static inline bool fallow__is_power_of_two(uint64_t value)
 {
     return value != 0 && (value & (value - 1)) == 0;

@@ -83,7 +83,8 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
 
 /* Give memory of committed pages back. purge is DONTNEED or FREE. *is_zero_out tells whether the pages are now known to
  * read zero, which FREE may find too where the system has no lazy way. On failure *is_committed_out tells whether the
- * pages are still accessible: false only on Windows, when DONTNEED decommitted them and could not commit again. */
+ * pages are still accessible: false where DONTNEED had to decommit them and could not commit again, which is the usual
+ * way on Windows and the last one on Linux. */
 fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
                                bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out);
 

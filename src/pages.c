@@ -27,8 +27,8 @@
  * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
  * no search (see bounds), and so most changes never reach the tree one by one.
  *
- * Bounds. For each size class: no free run of that size starts in a word (64 pages) below the bound. Raised when a
- * search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
+ * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
+ * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
  * late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its
  * bound.
  *
@@ -399,18 +399,36 @@ static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_inde
     return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
 }
 
+/* In a large arena all of this is far away, and no line's address depends on another line: ask for all at once. */
+static inline void chunk_prefetch(const fallow__pages *pages, uint64_t chunk_index)
+{
+    const chunk *c = chunk_place(pages, chunk_index);
+    fallow__prefetch(c->used);
+    fallow__prefetch(c->mark);
+    fallow__prefetch(c->have);
+    for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
+        fallow__prefetch(packed_place(pages, level, chunk_index >> (CHILDREN_SHIFT * level)));
+    }
+}
+
+static FALLOW_NOINLINE void chunk_make_late(fallow__pages *pages, uint64_t chunk_index)
+{
+    uint32_t *slot = &pages->late[chunk_index % FALLOW__LATE_SLOTS];
+    chunk_prefetch(pages, chunk_index);
+    if (*slot != 0) {
+        chunk_settle(pages, *slot - 1);
+    }
+    for (unsigned level = pages->levels; level-- > 0;) {
+        node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
+    }
+    *slot = (uint32_t)chunk_index + 1;
+}
+
 /* Make a chunk's planes valid and the chunk late: it may be changed now. */
-static chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
+static inline chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
 {
     if (!chunk_is_late(pages, chunk_index)) {
-        uint32_t *slot = &pages->late[chunk_index % FALLOW__LATE_SLOTS];
-        if (*slot != 0) {
-            chunk_settle(pages, *slot - 1);
-        }
-        for (unsigned level = pages->levels; level-- > 0;) {
-            node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
-        }
-        *slot = (uint32_t)chunk_index + 1;
+        chunk_make_late(pages, chunk_index);
     }
     return chunk_place(pages, chunk_index);
 }
@@ -520,19 +538,20 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */
 
-/* The largest class whose size is at most count. */
-static inline unsigned class_below(uint64_t count)
+/* The size class of a request: 1 to 8 pages are a class each, then each doubling has two: 9-12, 13-16, 17-24, 25-32 ... */
+static inline unsigned class_of(uint64_t count)
 {
     if (count <= 8) {
         return (unsigned)count - 1;
     }
-    unsigned top = fallow__highest_bit(count);
-    return 7 + 2 * (top - 3) + (unsigned)((count >> (top - 1)) & 1);
+    unsigned top = fallow__highest_bit(count - 1);
+    return 8 + 2 * (top - 3) + (unsigned)(((count - 1) >> (top - 1)) & 1);
 }
 
-static inline uint64_t class_pages(unsigned size_class)
+/* The largest request of a class. */
+static inline uint64_t class_pages_max(unsigned size_class)
 {
-    return size_class < 8 ? size_class + 1 : (uint64_t)(2 + ((size_class - 7) & 1)) << ((size_class - 7) / 2 + 2);
+    return size_class < 8 ? size_class + 1 : (uint64_t)(3 + (size_class & 1)) << ((size_class - 8) / 2 + 2);
 }
 
 /* Bounds count in words of 64 pages: near enough for a search, and 2^30 of them fit 32 bits. */
@@ -541,25 +560,23 @@ static inline uint64_t bound_end(const fallow__pages *pages)
     return pages->chunk_count * WORDS;
 }
 
-/* No run of `count` pages starts in a word below this. A run of count pages is one of every smaller class too. */
-static inline uint32_t bound_for(const fallow__pages *pages, uint64_t count)
+/* No run of `count` pages starts in a word below this. What holds for a shorter run holds for it too. */
+static inline uint32_t bound_for(const fallow__pages *pages, unsigned size_class, uint64_t count)
 {
-    uint32_t bound = 0;
-    for (unsigned size_class = 0; size_class <= class_below(count); size_class++) {
+    uint32_t bound = count >= pages->bound_pages[size_class] ? pages->bound[size_class] : 0;
+    while (size_class-- > 0) {
         bound = pages->bound[size_class] > bound ? pages->bound[size_class] : bound;
     }
     return bound;
 }
 
-/* A search has shown that no run of `count` pages starts in a word below this one. */
-static inline void bound_raise(fallow__pages *pages, uint64_t count, uint64_t word)
+/* A search has shown that no run of `count` pages starts in a word below this one. A class remembers one such fact: the
+ * new one where it reaches further, or holds for more. */
+static inline void bound_raise(fallow__pages *pages, unsigned size_class, uint64_t count, uint64_t word)
 {
-    unsigned size_class = class_below(count);
-    if (class_pages(size_class) != count && ++size_class == FALLOW__SIZE_CLASSES) {
-        return;
-    }
-    if (pages->bound[size_class] < word) {
+    if (pages->bound[size_class] < word || count < pages->bound_pages[size_class]) {
         pages->bound[size_class] = (uint32_t)word;
+        pages->bound_pages[size_class] = count;
         if (pages->bound_top < word) {
             pages->bound_top = (uint32_t)word;
         }
@@ -572,7 +589,7 @@ static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
     if (word >= pages->bound_top) {
         return;
     }
-    unsigned last_class = class_below(count);
+    unsigned last_class = class_of(count);
     for (unsigned size_class = 0; size_class <= last_class; size_class++) {
         if (pages->bound[size_class] > word) {
             pages->bound[size_class] = (uint32_t)word;
@@ -613,7 +630,7 @@ static unsigned chunk_free_end(const chunk *c, unsigned bit)
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
  * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
  * bound of its own. */
-static inline void bounds_after_short_free(fallow__pages *pages, uint64_t first, const chunk *c)
+static FALLOW_NOINLINE void bounds_after_short_free(fallow__pages *pages, uint64_t first, const chunk *c)
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     unsigned start = chunk_free_start(c, bit);
@@ -626,6 +643,12 @@ static inline void bounds_after_short_free(fallow__pages *pages, uint64_t first,
         bool is_longer = start == 0 || end == FALLOW__CHUNK_PAGES;
         bound_lower(pages, lowest, is_longer ? FALLOW__PAGES_MAX : end - start);
     }
+}
+
+/* Is it certain, without a look at the run, that no bound needs lowering? */
+static inline bool bounds_are_low(const fallow__pages *pages, uint64_t first)
+{
+    return pages->bound_top <= first / FALLOW__CHUNK_PAGES * WORDS && pages->bound_top <= pages->bound[0];
 }
 
 static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
@@ -852,7 +875,8 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
     if (request->count > free_pages(pages)) {
         return false;
     }
-    uint64_t bound = bound_for(pages, request->count);
+    unsigned size_class = class_of(request->count);
+    uint64_t bound = bound_for(pages, size_class, request->count);
     if (bound >= bound_end(pages)) {
         return false;
     }
@@ -865,15 +889,15 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
         unsigned bit = chunk_find_short(chunk_place(pages, chunk_index), bound % WORDS, (unsigned)request->count);
         if (bit < FALLOW__CHUNK_PAGES) {
             *first_out = chunk_index * FALLOW__CHUNK_PAGES + bit;
-            bound_raise(pages, request->count, *first_out / 64);
+            bound_raise(pages, size_class, request->count, *first_out / 64);
             return true;
         }
     }
     if (!search_tree(pages, request, bound * 64, first_out)) {
-        bound_raise(pages, request->count, bound_end(pages));
+        bound_raise(pages, size_class, request->count, bound_end(pages));
         return false;
     }
-    bound_raise(pages, request->count, *first_out / 64);
+    bound_raise(pages, size_class, request->count, *first_out / 64);
     return true;
 }
 
@@ -915,36 +939,39 @@ unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t cou
     return states;
 }
 
-/* The lowest page of a set of states under a node, not below from; UINT64_MAX if there is none. */
-static uint64_t node_next(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, unsigned states)
+/* The lowest page of [from, limit) under a node that is in a state of a set; limit if there is none. The node meets the
+ * range. */
+static uint64_t node_next(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, uint64_t limit,
+                          unsigned states)
 {
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
     uint64_t lowest = from > base ? from : base;
+    uint64_t end = limit < base + size ? limit : base + size;
     unsigned state = node_load(pages, level, index).state;
     if (state != MIXED) {
-        return (states & FALLOW__STATES(state)) != 0 ? lowest : UINT64_MAX;
+        return (states & FALLOW__STATES(state)) != 0 ? lowest : limit;
     }
     if (level > 0) {
         uint64_t child_pages = level_pages(level - 1);
-        for (uint64_t child = lowest / child_pages; child < (index + 1) * CHILDREN; child++) {
-            uint64_t found = node_next(pages, level - 1, child, lowest, states);
-            if (found != UINT64_MAX) {
+        for (uint64_t child = lowest / child_pages; child <= (end - 1) / child_pages; child++) {
+            uint64_t found = node_next(pages, level - 1, child, lowest, limit, states);
+            if (found != limit) {
                 return found;
             }
         }
-        return UINT64_MAX;
+        return limit;
     }
     const chunk *c = chunk_place(pages, index);
     unsigned bit = (unsigned)(lowest - base);
-    for (unsigned word = bit / 64; word < WORDS; word++) {
-        uint64_t match = word_match(c, word, states);
-        match &= word == bit / 64 ? ~(uint64_t)0 << (bit % 64) : ~(uint64_t)0;
+    unsigned bit_end = (unsigned)(end - base);
+    for (unsigned word = bit / 64; word <= (bit_end - 1) / 64; word++) {
+        uint64_t match = word_match(c, word, states) & word_range(word, bit, bit_end);
         if (match != 0) {
             return base + word * 64 + fallow__lowest_bit(match);
         }
     }
-    return UINT64_MAX;
+    return limit;
 }
 
 /* The highest page of a set of states under a node, below `below`; UINT64_MAX if there is none. */
@@ -979,13 +1006,10 @@ static uint64_t node_last(const fallow__pages *pages, unsigned level, uint64_t i
     return UINT64_MAX;
 }
 
-uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, unsigned states)
+uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, uint64_t limit, unsigned states)
 {
-    if (from >= pages->page_count) {
-        return pages->page_count;
-    }
-    uint64_t found = node_next(pages, pages->levels - 1, 0, from, states);
-    return found < pages->page_count ? found : pages->page_count;
+    FALLOW_ASSERT(limit <= pages->page_count);
+    return from < limit ? node_next(pages, pages->levels - 1, 0, from, limit, states) : limit;
 }
 
 bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned states, uint64_t *first_out,
@@ -1016,7 +1040,7 @@ uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first)
             }
         }
     }
-    return fallow__pages_next(pages, first + 1, ~FALLOW__STATES_REST & 0xff);
+    return fallow__pages_next(pages, first + 1, pages->page_count, ~FALLOW__STATES_REST & 0xff);
 }
 
 uint64_t fallow__pages_run_start(fallow__pages *pages, uint64_t page)
@@ -1080,7 +1104,8 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     if (count > 64) {
         return false;
     }
-    uint32_t bound = bound_for(pages, count);
+    unsigned size_class = class_of(count);
+    uint32_t bound = bound_for(pages, size_class, count);
     uint64_t chunk_index = bound / WORDS;
     if (!chunk_is_late(pages, chunk_index)) {
         return false;
@@ -1090,58 +1115,62 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     uint64_t fits;
     while ((fits = word_runs(~c->used[word], (unsigned)count)) == 0) {
         /* a run that begins at the end of this word may be lower than one in the next */
-        if (count > 1 && c->used[word] >> 63 == 0) {
-            return false;
-        }
-        if (++word == WORDS) {
+        if ((count > 1 && c->used[word] >> 63 == 0) || ++word == WORDS) {
             return false;
         }
     }
-    unsigned bit = fallow__lowest_bit(fits);
-    uint64_t run = fallow__mask(bit, (unsigned)count);
+    uint64_t start = fits & (0 - fits);
+    uint64_t run = (start << (count - 1) << 1) - start;
     uint64_t old = c->mark[word] & run;
-    if ((c->have[word] & run) != run || (old != 0 && old != run)) {
+    if ((run & ~c->have[word]) != 0 || (old != 0 && old != run)) {
         return false;
     }
     c->used[word] |= run;
-    c->mark[word] = (c->mark[word] & ~run) | (uint64_t)1 << bit;
+    c->mark[word] ^= old ^ start; /* the first page only */
     pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
     pages->state_pages[FALLOW__START]++;
     pages->state_pages[FALLOW__REST] += count - 1;
-    *first_out = chunk_index * FALLOW__CHUNK_PAGES + word * 64 + bit;
+    uint64_t found = chunk_index * WORDS + word;
+    if (found != bound) {
+        bound_raise(pages, size_class, count, found);
+    }
+    *first_out = found * 64 + fallow__lowest_bit(start);
     *is_zero_out = old == 0;
-    bound_raise(pages, count, *first_out / 64);
     return true;
 }
 
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
 {
-    if (first % 64 + count > 64) {
+    unsigned bit = first % 64;
+    if (bit + count > 64) {
         return false;
     }
     chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
-    unsigned word = first % FALLOW__CHUNK_PAGES / 64;
-    unsigned bit = first % 64;
-    uint64_t run = fallow__mask(bit, (unsigned)count);
-    uint64_t rest = c->used[word] & ~c->mark[word];
-    /* used, committed, one start, and it is the first page */
-    bool is_run = (c->used[word] & c->have[word] & run) == run && (c->mark[word] & run) == (uint64_t)1 << bit;
-    /* the page behind it is no part of it; if that page is in another chunk, the long way looks */
-    bool goes_on = true;
-    if (bit + count < 64) {
-        goes_on = (rest >> (bit + count)) & 1;
-    } else if (word + 1 < WORDS) {
-        goes_on = c->used[word + 1] & ~c->mark[word + 1] & 1;
-    }
-    if (!is_run || goes_on) {
+    unsigned word = first / 64 % WORDS;
+    uint64_t start = (uint64_t)1 << bit;
+    uint64_t run = (start << (count - 1) << 1) - start;
+    /* used and committed, one start, and it is the first page */
+    if ((run & ~(c->used[word] & c->have[word])) != 0 || (c->mark[word] & run) != start) {
         return false;
     }
-    c->used[word] &= ~run;
+    /* the page behind it is no part of it; if that page is in another chunk, the long way looks */
+    bool is_end = word + 1 < WORDS;
+    if (bit + count < 64) {
+        is_end = ((c->used[word] & ~c->mark[word]) >> (bit + count) & 1) == 0;
+    } else if (is_end) {
+        is_end = (c->used[word + 1] & ~c->mark[word + 1] & 1) == 0;
+    }
+    if (!is_end) {
+        return false;
+    }
+    c->used[word] ^= run;
     c->mark[word] |= run;
     pages->state_pages[FALLOW__START]--;
     pages->state_pages[FALLOW__REST] -= count - 1;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    bounds_after_short_free(pages, first, c);
+    if (!bounds_are_low(pages, first)) {
+        bounds_after_short_free(pages, first, c);
+    }
     return true;
 }
 
@@ -1205,6 +1234,9 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     pages->blocks = blocks;
     pages->block_bytes = plan->block_bytes;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
+    for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
+        pages->bound_pages[size_class] = class_pages_max(size_class);
+    }
 
     uint64_t capacity = pages_capacity(pages);
     node_store(pages, pages->levels - 1, 0, node_uniform(pages->levels - 1, FALLOW__FREE_NONE));
@@ -1272,8 +1304,14 @@ static bool verify_node(verification *v, unsigned level, uint64_t index)
 static bool verify_bounds(fallow__pages *pages)
 {
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
-        fallow__pages_request request = {.count = class_pages(size_class)};
+        fallow__pages_request request = {.count = pages->bound_pages[size_class]};
         uint64_t first;
+        if (pages->bound[size_class] == 0) {
+            continue;
+        }
+        if (class_of(request.count) != size_class) {
+            return false;
+        }
         if (pages->bound[size_class] > pages->bound_top) {
             return false;
         }

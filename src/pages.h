@@ -83,7 +83,8 @@ typedef struct fallow__pages {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t late[FALLOW__LATE_SLOTS];             /* chunk + 1, or 0 */
-    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of the class's size starts in a word below it */
+    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of bound_pages pages starts in a word below it */
+    uint64_t bound_pages[FALLOW__SIZE_CLASSES];    /* a size of the class */
     uint32_t bound_top;                            /* no bound is above it */
 } fallow__pages;
 
@@ -151,8 +152,8 @@ uint64_t fallow__pages_run_start(fallow__pages *pages, uint64_t page);
 bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned states, uint64_t *first_out,
                               uint64_t *count_out);
 
-/* The lowest page in a state of the set, from `from` on; page_count if there is none. */
-uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, unsigned states);
+/* The lowest page of [from, limit) in a state of the set; limit if there is none. */
+uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, uint64_t limit, unsigned states);
 
 /* Compare everything with itself: summaries with bitmaps, counters with states, bounds with runs. */
 bool fallow__pages_verify(fallow__pages *pages);

@@ -15,16 +15,16 @@
 #define KIB ((size_t)1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
-#define ANY_KIND                                                                                       \
-    ((uint32_t)(FALLOW_REGION_NO_FORK | FALLOW_REGION_WIPE_ON_FORK | FALLOW_REGION_NO_DUMP |           \
+#define ANY_KIND                                                                             \
+    ((uint32_t)(FALLOW_REGION_NO_FORK | FALLOW_REGION_WIPE_ON_FORK | FALLOW_REGION_NO_DUMP | \
                 FALLOW_REGION_HUGE_PAGES | FALLOW_REGION_LARGE_PAGES))
 
 typedef struct platform {
     const char *name;
     bool (*is_here)(const fallow_system *system);
-    size_t large_bytes;      /* a reservation that is large here and still cheap */
-    uint32_t flags_dropped;  /* FALLOW_REGION_* that mean nothing here: taken out, always */
-    bool has_figures;        /* the figures of the process are about this program alone */
+    size_t large_bytes;     /* a reservation that is large here and still cheap */
+    uint32_t flags_dropped; /* FALLOW_REGION_* that mean nothing here: taken out, always */
+    bool has_figures;       /* the figures of the process are about this program alone */
 } platform;
 
 static bool is_narrow(const fallow_system *system)
@@ -83,7 +83,9 @@ static void find_platform(void)
     printf("contract_os: %s, as %s\n", facts.os_name, here->name);
 }
 
-enum { PAGES = 64 };
+enum {
+    PAGES = 64
+};
 
 static fallow_region region; /* PAGES pages, reserved anew for each test */
 
@@ -137,9 +139,9 @@ static bool purge(size_t first, size_t count, fallow_purge kind)
     fallow__os_error error;
     bool is_zero = false;
     bool is_committed = true;
-    assert_int_equal(fallow__os_purge(&region, page_at(first), count * region.page_bytes, kind, &is_zero,
-                                      &is_committed, &error),
-                     FALLOW_OK);
+    assert_int_equal(
+        fallow__os_purge(&region, page_at(first), count * region.page_bytes, kind, &is_zero, &is_committed, &error),
+        FALLOW_OK);
     assert_true(is_committed);
     return is_zero;
 }
@@ -276,7 +278,8 @@ static void test_alignment(void **state)
 static void test_name(void **state)
 {
     (void)state;
-    static const char *const names[] = {"", "a", "sixty-three bytes are the longest name that a region can be given: ."};
+    static const char *const names[] = {"", "a",
+                                        "sixty-three bytes are the longest name that a region can be given: ."};
     for (size_t index = 0; index < sizeof names / sizeof names[0]; index++) {
         char name[FALLOW_NAME_BYTES] = "";
         strncpy(name, names[index], sizeof name - 1);
@@ -439,7 +442,7 @@ static void test_impossible_sizes(void **state)
 {
     (void)state;
     size_t largest = SIZE_MAX - SIZE_MAX % facts.page_bytes - facts.page_bytes;
-    const size_t sizes[] = {largest, SIZE_MAX / 2 + 1, (size_t)(SIZE_MAX / 4 * 3 / facts.page_bytes * facts.page_bytes)};
+    const size_t sizes[] = {largest, largest - 8 * MIB}; /* a 32-bit program may well get half of it */
     for (size_t index = 0; index < sizeof sizes / sizeof sizes[0]; index++) {
         for (size_t align_bytes = 0; align_bytes <= 4 * MIB; align_bytes += 4 * MIB) {
             fallow_region none = {.name = "untouched"};
@@ -449,9 +452,11 @@ static void test_impossible_sizes(void **state)
             assert_string_equal(none.name, "untouched");
         }
     }
-    fallow_region none;
-    fallow_region_options aligned = {.align_bytes = SIZE_MAX / 2 + 1};
-    assert_int_not_equal(reserve(facts.page_bytes, aligned, &none), FALLOW_OK);
+    if (!is_narrow(&facts)) { /* where it is, half of the address space is a possible base */
+        fallow_region none;
+        fallow_region_options aligned = {.align_bytes = SIZE_MAX / 2 + 1};
+        assert_int_equal(reserve(facts.page_bytes, aligned, &none), FALLOW_ERR_ADDRESS_SPACE);
+    }
 }
 
 /* --- reserved to committed and back ------------------------------------------------------------------------ */
@@ -611,7 +616,9 @@ static const struct {
     {FALLOW_PROTECTION_READ_WRITE, true, true},
     {FALLOW_PROTECTION_READ_EXECUTE, true, false},
 };
-enum { PROTECTION_COUNT = sizeof protections / sizeof protections[0] };
+enum {
+    PROTECTION_COUNT = sizeof protections / sizeof protections[0]
+};
 
 static void test_protect(void **state)
 {
@@ -730,7 +737,12 @@ static void test_guard_untouched(void **state)
 
 /* --- any order --------------------------------------------------------------------------------------------- */
 
-typedef enum page_state { RESERVED, COMMITTED, READ_ONLY, GUARDED } page_state;
+typedef enum page_state {
+    RESERVED,
+    COMMITTED,
+    READ_ONLY,
+    GUARDED
+} page_state;
 
 typedef struct page_model {
     page_state state;
@@ -956,7 +968,7 @@ static void test_reservation_costs_addresses(void **state)
     fallow_process before = figures();
     assert_int_equal(reserve(here->large_bytes, (fallow_region_options){0}, &large), FALLOW_OK);
     fallow_process after = figures();
-    assert_true(growth(before.virtual_bytes, after.virtual_bytes) >= here->large_bytes);
+    assert_true(growth(before.virtual_bytes, after.virtual_bytes) >= here->large_bytes - 4 * MIB);
     assert_true(growth(before.virtual_bytes, after.virtual_bytes) <= here->large_bytes + 16 * MIB);
     assert_true(growth(before.resident_bytes, after.resident_bytes) <= 8 * MIB);
     assert_true(growth(before.committed_bytes, after.committed_bytes) <= 8 * MIB);
@@ -1024,10 +1036,8 @@ static void test_lock(void **state)
     for (int round = 0; round < 3; round++) {
         fallow__os_lock_acquire(&locks[0]);
         fallow__os_lock_acquire(&locks[1]);
-        fallow__os_lock_release(&locks[0]);
-        fallow__os_lock_acquire(&locks[0]);
+        fallow__os_lock_release(&locks[0]); /* not the one that was taken last */
         fallow__os_lock_release(&locks[1]);
-        fallow__os_lock_release(&locks[0]);
     }
     fallow__os_lock_destroy(&locks[0]);
     fallow__os_lock_destroy(&locks[1]);

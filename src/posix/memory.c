@@ -509,24 +509,55 @@ fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t
     return fallow__os_commit(region, base, size_bytes, error_out);
 }
 
+/* How much of a range, at most what one vector can tell; false with errno if the system refuses. */
+static bool count_resident(char *base, size_t size_bytes, unsigned char *vector, size_t *resident_bytes_out)
+{
+    const size_t page_bytes = fallow__os_page_bytes();
+    size_t page_count = 0;
+    if (mincore(base, size_bytes, vector) != 0) {
+        return false;
+    }
+    for (size_t page = 0; page < size_bytes / page_bytes; page++) {
+        page_count += vector[page] & 1u;
+    }
+    *resident_bytes_out = page_count * page_bytes;
+    return true;
+}
+
+/* qemu-user refuses a range that is not accessible as a whole, which Linux does not: a page that it refuses has no
+ * memory. */
+static size_t count_resident_by_page(char *base, size_t size_bytes, unsigned char *vector)
+{
+    const size_t page_bytes = fallow__os_page_bytes();
+    size_t resident_bytes = 0;
+    for (size_t offset = 0; offset < size_bytes; offset += page_bytes) {
+        size_t one_bytes = 0;
+        count_resident(base + offset, page_bytes, vector, &one_bytes);
+        resident_bytes += one_bytes;
+    }
+    return resident_bytes;
+}
+
 fallow_status fallow__os_resident(const fallow_region *region, void *base, size_t size_bytes,
                                   size_t *resident_bytes_out, fallow__os_error *error_out)
 {
     (void)region;
     /* one byte for each 4 KiB, whatever the page: an emulator that claims larger pages passes the host's answer on */
-    unsigned char is_resident[4096];
-    const size_t chunk_bytes = sizeof is_resident * 4096;
-    const size_t page_bytes = fallow__os_page_bytes();
+    unsigned char vector[4096];
+    const size_t chunk_bytes = sizeof vector * 4096;
     size_t resident_bytes = 0;
     for (size_t offset = 0; offset < size_bytes; offset += chunk_bytes) {
         size_t left_bytes = size_bytes - offset;
         size_t now_bytes = left_bytes < chunk_bytes ? left_bytes : chunk_bytes;
-        if (mincore((char *)base + offset, now_bytes, is_resident) != 0) {
-            return fallow__posix_cause(errno, FALLOW__POSIX_ADVISE, now_bytes, error_out);
+        size_t found_bytes;
+        if (!count_resident((char *)base + offset, now_bytes, vector, &found_bytes)) {
+            int code = errno;
+            if (code != ENOMEM || !fallow__posix_probe()->is_emulated) {
+                return fallow__posix_cause(code, FALLOW__POSIX_ADVISE, now_bytes, error_out);
+            }
+            found_bytes = count_resident_by_page((char *)base + offset, now_bytes, vector);
         }
-        for (size_t page = 0; page < now_bytes / page_bytes; page++) {
-            resident_bytes += (is_resident[page] & 1u) * page_bytes;
-        }
+        resident_bytes += found_bytes;
     }
     *resident_bytes_out = resident_bytes;
     return FALLOW_OK;

@@ -77,8 +77,7 @@ fallow_status fallow__win32_cause(fallow__win32_asked asked, fallow__os_error *e
 
     /* A place that is taken, or a size that no address space has; later on, pages that are not committed. */
     case ERROR_INVALID_ADDRESS:
-    case ERROR_INVALID_PARAMETER:
-        return asked == FALLOW__WIN32_RESERVE ? FALLOW_ERR_ADDRESS_SPACE : FALLOW_ERR_INVALID;
+    case ERROR_INVALID_PARAMETER: return asked == FALLOW__WIN32_RESERVE ? FALLOW_ERR_ADDRESS_SPACE : FALLOW_ERR_INVALID;
 
     case ERROR_ACCESS_DENIED: return refused_access(error_out);
 

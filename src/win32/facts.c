@@ -64,7 +64,7 @@ static void find_version_name(void)
         length = append_number(append(length, "."), version.dwBuildNumber);
     }
     if (later.wine_version != NULL) {
-        length = append(append(append(length, " (Wine "), later.wine_version), ")");
+        (void)append(append(append(length, " (Wine "), later.wine_version), ")");
     }
 }
 

@@ -198,8 +198,7 @@ static void undo_commit(void *base, size_t size_bytes)
     }
 }
 
-fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes,
-                                fallow__os_error *error_out)
+fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error_out)
 {
     (void)region;
     if (VirtualAlloc(base, size_bytes, MEM_COMMIT, PAGE_READWRITE) == NULL) {

@@ -1,5 +1,5 @@
 /* A byte goes through a pipe: WriteFile reads it from the address, ReadFile writes it there. Either fails with
- * ERROR_NOACCESS where the program itself would fault. A pipe for each probe: what a failed one leaves is nobody's. */
+ * ERROR_NOACCESS where the program itself would fault, whatever VirtualQuery says. */
 #include "../probe.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -8,31 +8,46 @@
 
 #include <stdlib.h>
 
-bool probe_can_read(const void *address)
+static HANDLE reader;
+static HANDLE writer;
+
+static void open_pipe(void)
 {
-    HANDLE reader;
-    HANDLE writer;
-    DWORD moved = 0;
-    if (!CreatePipe(&reader, &writer, NULL, 0)) {
+    if (reader == NULL && !CreatePipe(&reader, &writer, NULL, 0)) {
         abort();
     }
-    bool is_readable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1;
-    CloseHandle(reader);
-    CloseHandle(writer);
-    return is_readable;
+}
+
+/* The byte may be gone or still there after a read that failed. */
+static void empty_pipe(void)
+{
+    char byte;
+    DWORD waiting = 0;
+    DWORD moved;
+    if (!PeekNamedPipe(reader, NULL, 0, NULL, &waiting, NULL) ||
+        (waiting != 0 && !ReadFile(reader, &byte, 1, &moved, NULL))) {
+        abort();
+    }
+}
+
+static bool put_byte_from(const void *address)
+{
+    DWORD moved = 0;
+    open_pipe();
+    return WriteFile(writer, address, 1, &moved, NULL) && moved == 1;
+}
+
+bool probe_can_read(const void *address)
+{
+    bool can_read = put_byte_from(address);
+    empty_pipe();
+    return can_read;
 }
 
 bool probe_can_write(void *address)
 {
-    HANDLE reader;
-    HANDLE writer;
     DWORD moved = 0;
-    if (!CreatePipe(&reader, &writer, NULL, 0)) {
-        abort();
-    }
-    bool is_writable = WriteFile(writer, address, 1, &moved, NULL) && moved == 1 &&
-                       ReadFile(reader, address, 1, &moved, NULL) && moved == 1;
-    CloseHandle(reader);
-    CloseHandle(writer);
-    return is_writable;
+    bool can_write = put_byte_from(address) && ReadFile(reader, address, 1, &moved, NULL) && moved == 1;
+    empty_pipe();
+    return can_write;
 }

@@ -46,7 +46,7 @@ static fallow_status table_row(story *self, const char *step)
     self->before = self->now;
     fallow_status status = fallow_process_info(&self->now);
     if (status != FALLOW_OK) {
-        tell_failure(stderr, "reading this process's figures", status);
+        fail("reading this process's figures", status);
         return status;
     }
     if (self->arena != NULL) {
@@ -107,7 +107,7 @@ static fallow_status use_memory(story *self)
     for (size_t i = 0; i < self->run_count; i++) {
         fallow_status status = fallow_arena_alloc(self->arena, RUN_BYTES, &self->runs[i]);
         if (status != FALLOW_OK) {
-            tell_failure(stderr, "allocating a run", status);
+            fail("allocating a run", status);
             return status;
         }
         touch(self->runs[i], RUN_BYTES, self->system.page_bytes);
@@ -128,9 +128,19 @@ static fallow_status trim(story *self)
     size_t released_bytes = 0;
     fallow_status status = fallow_arena_trim(self->arena, 0, &released_bytes);
     if (status != FALLOW_OK) {
-        tell_failure(stderr, "trimming the arena", status);
+        fail("trimming the arena", status);
     }
     return status;
+}
+
+/* "RSS still counts 512 MiB of it": what the system may take at any time, where there is such memory. */
+static void tell_lazy(const story *self)
+{
+    uint64_t lazy_bytes = least(self->now.lazy_free_bytes, self->now.resident_bytes);
+    if (lazy_bytes > 0) {
+        printf("      RSS counts %s that the system takes when it wants it; without that, RSS is %s.\n",
+               text_size(lazy_bytes).text, text_size(self->now.resident_bytes - lazy_bytes).text);
+    }
 }
 
 /* What trimming did depends on the mode, and on whether the system does what the mode says. */
@@ -141,22 +151,16 @@ static void tell_trim(const story *self)
     tell_change(self);
     switch (stats.purge) {
     case FALLOW_PURGE_FREE:
-        printf("given back in mode FREE: the system takes it when it\n      wants it.");
-        if (self->now.lazy_free_bytes > 0) {
-            uint64_t lazy_bytes = least(self->now.lazy_free_bytes, self->now.resident_bytes);
-            printf(" RSS still counts %s of it; without that, RSS is %s.\n", text_size(lazy_bytes).text,
-                   text_size(self->now.resident_bytes - lazy_bytes).text);
-        } else {
-            printf(" It has taken it already, or does not tell.\n");
-        }
+        printf("%s\n", self->system.has_lazy_purge ? "given back, to be taken when the system wants it."
+                                                   : "given back; this system does not wait with FREE.");
         break;
     case FALLOW_PURGE_DECOMMIT:
-        printf("given back with its commit charge; each hole is a\n      mapping of its own now, and faults if touched.\n");
+        printf(
+            "given back with its commit charge; each hole is a\n      mapping of its own now, and faults if touched.\n");
         break;
-    default:
-        printf("given back at once; those pages can still be used, and\n      read zero.\n");
-        break;
+    default: printf("given back at once; those pages stay usable, and read zero.\n"); break;
     }
+    tell_lazy(self);
     if (self->system.is_emulated) {
         printf("      An emulated processor may ignore advice about memory.\n");
     }
@@ -188,6 +192,7 @@ static fallow_status story_rows(story *self)
     }
     tell_change(self);
     printf("nothing is in use; VSZ still shows the reservation.\n");
+    tell_lazy(self);
     return FALLOW_OK;
 }
 
@@ -201,7 +206,8 @@ static int tell_first_story(story *self, size_t work_bytes)
     printf("1. A process of %s\n\n", text_size(reserve_bytes).text);
     printf("  Someone sees a process of 138 GB in ps and fears a leak. VSZ counts addresses, RSS memory.\n");
     printf("  Free memory goes back in mode %s (%s).\n", text_purge(self->system.purge),
-           self->system.is_purge_from_environment ? "FALLOW_MADVISE said so" : "the default; FALLOW_MADVISE changes it");
+           self->system.is_purge_from_environment ? "FALLOW_MADVISE said so"
+                                                  : "the default; FALLOW_MADVISE changes it");
     if (self->system.environment_error[0] != '\0') {
         printf("  A mistake in the environment: %s\n", self->system.environment_error);
     }
@@ -213,7 +219,7 @@ static int tell_first_story(story *self, size_t work_bytes)
 
     fallow_status status = fallow_arena_create(&options, &self->arena);
     if (status != FALLOW_OK) {
-        tell_failure(stderr, "creating the arena", status);
+        fail("creating the arena", status);
         return TOOL_FAILED;
     }
     fallow_arena_read_stats(self->arena, &stats);
@@ -222,7 +228,9 @@ static int tell_first_story(story *self, size_t work_bytes)
         return TOOL_FAILED;
     }
     tell_change(self);
-    printf("addresses cost nothing. The arena's books take %s.\n", text_size(stats.metadata_bytes).text);
+    printf("%s. The arena's books take %s.\n",
+           self->system.is_wine ? "addresses cost nothing but Wine's list of them" : "addresses cost nothing",
+           text_size(stats.metadata_bytes).text);
 
     if (work_bytes == 0) {
         work_bytes = story_work(&self->system, stats.usable_bytes);
@@ -268,11 +276,11 @@ typedef struct filling {
     size_t number;
 } filling;
 
-static filled fill(fallow_arena *arena, size_t run_bytes, size_t page_bytes)
+static filled fill(fallow_arena *arena, size_t run_bytes, size_t page_bytes, uint64_t limit_bytes)
 {
     filled out = {.is_intact = true};
     filling *last = NULL;
-    while (run_bytes >= page_bytes) {
+    while (run_bytes >= page_bytes && out.in_use_bytes <= limit_bytes) { /* a limit that does not hold is no loop */
         void *base;
         fallow_status status = fallow_arena_alloc(arena, run_bytes, &base);
         if (status == FALLOW_OK) {
@@ -305,20 +313,26 @@ static int tell_limited(void *context)
     fallow_system system;
     fallow_arena *arena;
     fallow_system_info(&system);
+    uint64_t limit_bytes = self->limit_bytes != 0 ? self->limit_bytes : system.address_space_limit;
+    if (limit_bytes == UINT64_MAX) {
+        printf("  The limit was accepted and is not in force here.\n");
+        return TOOL_OK;
+    }
     fallow_status status = fallow_arena_create(&options, &arena);
     if (status != FALLOW_OK) {
-        tell_failure(stdout, "creating the arena", status);
-        return TOOL_FAILED;
+        printf("  ");
+        tell_failure(stdout, "no arena could be had", status);
+        return TOOL_OK; /* a limit may be that small, and the reason has been told */
     }
     fallow_arena_read_stats(arena, &before);
-    filled result = fill(arena, (size_t)MIB, before.page_bytes);
+    filled result = fill(arena, (size_t)MIB, before.page_bytes, limit_bytes);
     fallow_arena_read_stats(arena, &stats);
-    uint64_t limit = self->limit_bytes != 0 ? self->limit_bytes : system.address_space_limit;
-    printf("  %-18s %10s %12s %8zu %12s   %s\n", text_limit(limit).text, text_size(before.usable_bytes).text,
+    printf("  %-18s %10s %12s %8zu %12s   %s\n", text_size(limit_bytes).text, text_size(before.usable_bytes).text,
            text_size(result.in_use_bytes).text, result.run_count, text_size(stats.usable_bytes).text,
            result.is_intact ? "yes" : "NO");
     if (self->is_explained) {
-        tell_failure(stdout, "when it was full, the next request returned", result.status);
+        printf("  When it was full, ");
+        tell_failure(stdout, "the next request returned", result.status);
     }
     fallow_arena_destroy(arena);
     return result.is_intact && result.run_count > 0 ? TOOL_OK : TOOL_FAILED;
@@ -331,18 +345,23 @@ static void limited_head(const char *limit_name)
 
 static int tell_address_limits(const story *self, size_t reserve_bytes)
 {
-    const uint64_t limits[] = {STORY_LIMIT_BYTES, self->now.virtual_bytes + 64 * MIB,
-                               self->now.virtual_bytes + 8 * MIB};
+    uint64_t vsz_bytes = self->now.virtual_bytes;
+    const uint64_t limits[] = {STORY_LIMIT_BYTES, vsz_bytes + 64 * MIB, vsz_bytes + 8 * MIB};
     const size_t limit_count = sizeof limits / sizeof *limits;
     int result = TOOL_OK;
     printf("  The arena of %s again, in child processes with less and less room for addresses (RLIMIT_AS,\n"
-           "  as ulimit -v and prlimit --as set it). It starts with what it can get, adds reservations while\n"
+           "  as ulimit -v and prlimit --as set it): %s is 700000000 bytes, the others leave 64 and 8 MiB\n"
+           "  beside what this process has. The arena starts with what it can get, adds reservations while\n"
            "  there is room, and is then full.\n",
-           text_size(reserve_bytes).text);
+           text_size(reserve_bytes).text, text_size(STORY_LIMIT_BYTES).text);
     limited_head("RLIMIT_AS");
     for (size_t i = 0; i < limit_count; i++) {
         limited context = {.reserve_bytes = reserve_bytes, .is_explained = i + 1 == limit_count};
         int child_result = TOOL_FAILED;
+        if (limits[i] < vsz_bytes) {
+            printf("  %-18s is less than this process has already\n", text_size(limits[i]).text);
+            continue;
+        }
         if (!system_run_limited(limits[i], tell_limited, &context, &child_result)) {
             printf("  %-18s the limit could not be set here, or the child ended early\n", text_size(limits[i]).text);
             child_result = TOOL_FAILED;

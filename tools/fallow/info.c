@@ -1,12 +1,11 @@
 /* fallow info: what this system allows, and what is in force. Every figure comes from fallow_system_info. */
+#include "system.h"
 #include "tool.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+TOOL_PRINTS(2, 3)
 static void line(const char *name, const char *format, ...)
 {
     va_list arguments;
@@ -29,11 +28,14 @@ static void tell_sizes(const fallow_system *system)
 static void tell_limits(const fallow_system *system)
 {
     printf("\nLimits\n");
-    line("addresses", "%s (RLIMIT_AS, ulimit -v)", text_limit(system->address_space_limit).text);
-    line("data", "%s (RLIMIT_DATA, ulimit -d)", text_limit(system->data_limit).text);
-    line("locked memory", "%s (RLIMIT_MEMLOCK, ulimit -l)", text_limit(system->locked_limit).text);
+    bool has_rlimits = system_has_address_limit();
+    line("addresses", "%s%s", text_limit(system->address_space_limit).text,
+         has_rlimits ? " (RLIMIT_AS, ulimit -v)" : "");
+    line("data", "%s%s", text_limit(system->data_limit).text, has_rlimits ? " (RLIMIT_DATA, ulimit -d)" : "");
+    line("locked memory", "%s%s", text_limit(system->locked_limit).text,
+         has_rlimits ? " (RLIMIT_MEMLOCK, ulimit -l)" : "");
     if (system->map_count_limit == UINT64_MAX) {
-        line("mappings of a process", "no limit");
+        line("mappings of a process", "none");
     } else if (system->map_count_limit == 0) {
         line("mappings of a process", "the system does not tell");
     } else {
@@ -56,16 +58,19 @@ static void tell_memory(const fallow_system *system)
     printf("\nMemory\n");
     line("physical", "%s", system->memory_bytes == 0 ? "unknown" : text_size(system->memory_bytes).text);
     line("overcommit", "%s", overcommit_meaning(system->overcommit_mode));
-    line("could be promised", "%s", system->commit_limit == 0 ? "unknown" : text_limit(system->commit_limit).text);
-    line("promised now", "%s, all programs together",
+    bool is_enforced = system->overcommit_mode != 0 && system->overcommit_mode != 1;
+    line("commit limit", "%s%s", system->commit_limit == 0 ? "unknown" : text_limit(system->commit_limit).text,
+         is_enforced ? "" : ", which this overcommit mode does not enforce");
+    line("committed", "%s, by all programs together",
          system->committed_bytes == 0 ? "unknown" : text_size(system->committed_bytes).text);
 }
 
 static void tell_probes(const fallow_system *system)
 {
     printf("\nTried out\n");
-    line("lazy purge", "%s", system->has_lazy_purge ? "yes: FREE leaves memory until the system wants it"
-                                                    : "no: FREE is the same as DONTNEED here");
+    line("lazy purge", "%s",
+         system->has_lazy_purge ? "yes: FREE leaves memory until the system wants it"
+                                : "no: FREE is the same as DONTNEED here");
     line("guards without mappings", "%s", system->has_guard_install ? "yes" : "no: each guard costs mappings");
     line("prefault", "%s", system->has_populate ? "one system call" : "by touching each page");
     line("names of mappings", "%s", system->has_mapping_names ? "shown by the system" : "not shown by this system");

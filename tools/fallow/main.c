@@ -37,7 +37,8 @@ static const subcommand subcommands[] = {{"demo", demo_main}, {"info", info_main
 void tell_failure(FILE *stream, const char *what, fallow_status status)
 {
     fallow_failure failure;
-    fprintf(stream, "fallow: %s: %s\n  %s\n", what, fallow_status_name(status), fallow_status_message(status));
+    fprintf(stream, "%s: %s\n", what, fallow_status_name(status));
+    print_wrapped(stream, 2, fallow_status_message(status));
     if (!fallow_last_failure(&failure) || failure.status != status) {
         return;
     }
@@ -56,6 +57,14 @@ void tell_failure(FILE *stream, const char *what, fallow_status status)
         }
         fprintf(stream, "\n");
     }
+}
+
+int fail(const char *what, fallow_status status)
+{
+    fflush(stdout); /* so that what was told before comes before, also where both go to one file */
+    fprintf(stderr, "fallow: ");
+    tell_failure(stderr, what, status);
+    return TOOL_FAILED;
 }
 
 int bad_usage(const char *complaint, const char *word)

@@ -41,6 +41,7 @@ typedef struct replay {
     fallow_arena *arena;
     size_t arena_page_bytes;
     size_t os_page_bytes;
+    uint64_t touch_limit_bytes; /* --touch takes no more than half of the machine's memory */
     trace_reader reader;
     live_runs live;
     uint64_t request_count;
@@ -63,9 +64,7 @@ typedef struct replay {
 /* ---- Complaints ---- */
 
 /* Say what is wrong at this line of the trace; always false. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+TOOL_PRINTS(2, 3)
 static bool wrong(const replay *self, const char *format, ...)
 {
     va_list arguments;
@@ -80,7 +79,8 @@ static bool wrong(const replay *self, const char *format, ...)
 
 static bool refused(const replay *self, const char *what, fallow_status status)
 {
-    wrong(self, "%s", what);
+    fflush(stdout);
+    fprintf(stderr, "fallow: %s:%" PRIu64 ": ", self->path, self->reader.line);
     tell_failure(stderr, what, status);
     return false;
 }
@@ -121,8 +121,8 @@ static bool check_stamps(const replay *self, const live_run *run)
     for (size_t offset = 0; self->options->is_touching && offset < run->size_bytes; offset += self->os_page_bytes) {
         is_intact = is_intact && has_stamp(run, offset);
     }
-    return is_intact || wrong(self, "the bytes of id %" PRIu64 " at %p were changed while it was live", run->id,
-                              (void *)run->base);
+    return is_intact ||
+           wrong(self, "the bytes of id %" PRIu64 " at %p were changed while it was live", run->id, (void *)run->base);
 }
 
 /* ---- What the arena said ---- */
@@ -222,7 +222,8 @@ static bool remember(replay *self, const live_run *run)
     switch (live_add(&self->live, run, &other)) {
     case LIVE_OK: return true;
     case LIVE_OVERLAP:
-        return wrong(self, "the run of id %" PRIu64 " at %p, %zu bytes, overlaps that of id %" PRIu64 " at %p, %zu bytes",
+        return wrong(self,
+                     "the run of id %" PRIu64 " at %p, %zu bytes, overlaps that of id %" PRIu64 " at %p, %zu bytes",
                      run->id, (void *)run->base, run->size_bytes, other.id, (void *)other.base, other.size_bytes);
     case LIVE_DUPLICATE_ID: return wrong(self, "id %" PRIu64 " is live already", run->id);
     default: return wrong(self, "no memory for the replay's own books");
@@ -250,6 +251,9 @@ static bool replay_alloc(replay *self, const trace_request *request)
     if (!check_shape(self, &run, asked_bytes, options.align_bytes) || !remember(self, &live) ||
         !check_zero(self, &run) || !check_run_of(self, &live)) {
         return false;
+    }
+    if (self->options->is_touching && self->in_use_bytes + run.size_bytes > self->touch_limit_bytes) {
+        return wrong(self, "to touch every page would take more than half of this machine's memory");
     }
     stamp_run(self, &live);
     self->alloc_count++;
@@ -349,8 +353,8 @@ static void report(const replay *self)
     printf("  peak in use %s; %" PRIu64 " allocs, about %" PRIu64 " ns each; %" PRIu64 " frees, about %" PRIu64 " ns\n",
            text_size(emptied->peak_in_use_bytes).text, self->alloc_count, average(self->alloc_ns, self->alloc_count),
            self->free_count, average(self->free_ns, self->free_count));
-    printf("  %" PRIu64 " runs were left by the program; %" PRIu64 " trims gave back %s; %zu reservations\n", left_count,
-           self->trim_count, text_size(self->trimmed_bytes).text, emptied->region_count);
+    printf("  %" PRIu64 " runs were left by the program; %" PRIu64 " trims gave back %s; %zu reservations\n",
+           left_count, self->trim_count, text_size(self->trimmed_bytes).text, emptied->region_count);
     printf("  no live runs overlapped; is_zero held for %" PRIu64 " runs (%s read); books compared %" PRIu64 " times\n",
            self->zero_runs, text_size(self->zero_bytes).text, self->check_count);
 }
@@ -370,8 +374,7 @@ static bool replay_file(replay *self, FILE *file)
     fallow_arena_stats stats;
     fallow_status status = fallow_arena_create(&self->options->arena, &self->arena);
     if (status != FALLOW_OK) {
-        fflush(stdout);
-        tell_failure(stderr, "creating the arena", status);
+        fail("creating the arena", status);
         return false;
     }
     fallow_arena_read_stats(self->arena, &stats);
@@ -407,6 +410,7 @@ static bool replay_path(const char *path, const replay_options *options)
         self->path = path;
         self->options = options;
         self->os_page_bytes = system.page_bytes;
+        self->touch_limit_bytes = system.memory_bytes == 0 ? UINT64_MAX : system.memory_bytes / 2;
         is_fine = replay_file(self, file);
     }
     free(self);

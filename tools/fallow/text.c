@@ -45,6 +45,25 @@ size_text text_limit(uint64_t limit_bytes)
     return (size_text){"none"};
 }
 
+#define WRAP_COLUMNS 96u
+
+void print_wrapped(FILE *stream, unsigned indent, const char *text)
+{
+    while (*text != '\0') {
+        size_t length = strlen(text);
+        if (length > WRAP_COLUMNS - indent) { /* up to the last space that fits; a longer word stays whole */
+            size_t fitting = WRAP_COLUMNS - indent;
+            while (fitting > 0 && text[fitting] != ' ') {
+                fitting--;
+            }
+            length = fitting > 0 ? fitting : strcspn(text, " ");
+        }
+        fprintf(stream, "%*s%.*s\n", (int)indent, "", (int)length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+}
+
 static const char *const purge_names[] = {"DEFAULT", "DONTNEED", "FREE", "DECOMMIT"};
 static const char *const purge_words[] = {"default", "dontneed", "free", "decommit"};
 

@@ -9,6 +9,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* Has the compiler compare a printf-like function's arguments with its format, in the dialect of the printf in use. */
+#if defined(__MINGW_PRINTF_FORMAT)
+#define TOOL_PRINTS(format_index, first_index) __attribute__((format(__MINGW_PRINTF_FORMAT, format_index, first_index)))
+#elif defined(__GNUC__)
+#define TOOL_PRINTS(format_index, first_index) __attribute__((format(printf, format_index, first_index)))
+#else
+#define TOOL_PRINTS(format_index, first_index)
+#endif
+
 enum {
     TOOL_OK = 0,
     TOOL_FAILED = 1,   /* it was refused, or something is wrong with the input */
@@ -44,11 +53,17 @@ bool parse_size(const char *text, size_t *size_bytes_out);
 /* "dontneed", "free", "decommit"; false when it is none. */
 bool parse_purge(const char *text, fallow_purge *purge_out);
 
+/* A text as lines of at most 96 columns, each after `indent` spaces. */
+void print_wrapped(FILE *stream, unsigned indent, const char *text);
+
 /* ---- main.c ---- */
 
-/* What was refused, why, and by which limit: three lines on `stream`. `status` is what the failed call, the latest of
- * this thread to fail, returned. */
+/* What was refused, why, where, and by which limit: a few lines on `stream`. `status` is what the failed call, the
+ * latest of this thread to fail, returned. */
 void tell_failure(FILE *stream, const char *what, fallow_status status);
+
+/* The same on stderr, as the tool's last words; returns TOOL_FAILED. */
+int fail(const char *what, fallow_status status);
 
 /* One line on stderr, about `word` (optional), and where to find help; returns TOOL_BAD_USAGE. */
 int bad_usage(const char *complaint, const char *word);

@@ -4,9 +4,9 @@
  *     f ID                  its end
  *     # anything            a comment, of any length
  *
- * Numbers are decimal. Words are separated by spaces or tabs; empty lines and CR before the end of a line are fine. The
- * reader takes its input in pieces and keeps none of it, so a trace may be of any length. What the ids mean (is one
- * taken twice, is one freed that was never taken) is the caller's to check; everything else in a line is checked here. */
+ * Numbers are decimal. Words are separated by spaces or tabs; empty lines are fine, and so is CR before a line's end.
+ * The reader takes its input in pieces and keeps none of it, so a trace may be of any length. What the ids mean (is one
+ * taken twice, is one freed that was never taken) is the caller's to check; all else in a line is checked here. */
 #ifndef FALLOW_TOOLS_TRACE_H
 #define FALLOW_TOOLS_TRACE_H
 

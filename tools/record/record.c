@@ -31,9 +31,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RECORD_MIN_BYTES 4096u  /* the smallest page of any system that fallow runs on */
-#define OUTPUT_BYTES 65536u     /* one write for some 5,000 lines */
-#define BOOTSTRAP_BYTES 16384u  /* what dlsym allocates before the real calloc is known: a few hundred bytes */
+#define RECORD_MIN_BYTES 4096u /* the smallest page of any system that fallow runs on */
+#define OUTPUT_BYTES 65536u    /* one write for some 5,000 lines */
+#define BOOTSTRAP_BYTES 16384u /* what dlsym allocates before the real calloc is known: a few hundred bytes */
 #define BLOCKS_FIRST_SLOTS 4096u
 #define PATH_BYTES 4096u
 #define EXPORT __attribute__((visibility("default")))
@@ -135,31 +135,35 @@ static void lock_drop(void)
 
 /* ---- The output ---- */
 
+/* The file is opened for each write and not kept open: a program that closes all descriptors and opens its own would
+ * find the trace in them. */
 static struct {
-    char path[PATH_BYTES]; /* FALLOW_TRACE_FILE as it was at the start; "" = record nothing */
-    int file;              /* -1 = not open */
+    char path[PATH_BYTES]; /* FALLOW_TRACE_FILE as it was at the start, made absolute; "" = record nothing */
+    char file[PATH_BYTES]; /* the file this process writes; "" = none yet */
     bool is_child;         /* forked since the last write: needs a file of its own, and begins with what it inherits */
     bool is_unbuffered;    /* the program is ending: whatever still comes is written at once */
     size_t used;
     char bytes[OUTPUT_BYTES];
-} output = {.file = -1};
+} output;
 
 static void output_flush(void)
 {
     int saved_errno = errno;
     size_t done = 0;
-    while (output.file >= 0 && done < output.used) {
-        ssize_t written = write(output.file, output.bytes + done, output.used - done);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) { /* a full disk: a trace with a hole is no trace, so it ends here */
-            close(output.file);
-            output.file = -1;
-            output.path[0] = '\0';
-        } else {
+    int file = output.used > 0 && output.file[0] != '\0' ? open(output.file, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+    while (file >= 0 && done < output.used) {
+        ssize_t written = write(file, output.bytes + done, output.used - done);
+        if (written > 0) {
             done += (size_t)written;
+        } else if (written == 0 || errno != EINTR) {
+            break;
         }
+    }
+    if (done < output.used) {
+        output.path[0] = '\0'; /* a full disk: a trace with a hole is no trace, so it ends here */
+    }
+    if (file >= 0) {
+        close(file);
     }
     output.used = 0;
     errno = saved_errno;
@@ -402,20 +406,21 @@ static bool make_path(char path[PATH_BYTES], bool has_suffix, unsigned suffix)
 
 /* Open a file that no other process has: the path as given, else with the process id added, else with a number too
  * (a program that this same process ran before). An existing file is never written over. */
-static void output_open(void)
+static void output_create(void)
 {
     int saved_errno = errno;
-    char path[PATH_BYTES];
-    for (unsigned attempt = 0; output.file < 0 && attempt < 1000; attempt++) {
-        if (!make_path(path, attempt > 0, attempt > 0 ? attempt - 1 : 0)) {
+    int file = -1;
+    errno = EEXIST;
+    for (unsigned attempt = 0; file < 0 && errno == EEXIST && attempt < 1000; attempt++) {
+        if (!make_path(output.file, attempt > 0, attempt > 0 ? attempt - 1 : 0)) {
             break;
         }
-        output.file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (output.file < 0 && errno != EEXIST) {
-            break;
-        }
+        file = open(output.file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     }
-    if (output.file < 0) {
+    if (file >= 0) {
+        close(file);
+    } else {
+        output.file[0] = '\0';
         static const char message[] = "fallow-record: cannot create the file that FALLOW_TRACE_FILE names\n";
         ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
         (void)ignored;
@@ -455,7 +460,7 @@ static void child_begin(void)
 {
     static const char note[] = "# forked: the blocks inherited from the parent come first\n";
     output.is_child = false;
-    output_open();
+    output_create();
     put_header();
     put_text(note, sizeof note - 1);
     for (size_t i = 0; i < heap.slot_count; i++) {
@@ -560,14 +565,31 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
-    if (output.file >= 0) {
-        close(output.file); /* the parent's; what is in the buffer is its to write */
-        output.file = -1;
-    }
+    output.file[0] = '\0'; /* it is the parent's, and what is in the buffer the parent's to write */
     output.used = 0;
     output.is_child = true;
     output.is_unbuffered = false;
     lock_drop();
+}
+
+/* Absolute, because the program may change its directory before it forks or the buffer is full. */
+static bool set_path(const char *path)
+{
+    size_t used = 0;
+    if (path[0] != '/') {
+        if (getcwd(output.path, PATH_BYTES - 1) == NULL) {
+            output.path[0] = '\0';
+            return false;
+        }
+        used = strlen(output.path);
+        output.path[used++] = '/';
+    }
+    if (strlen(path) >= PATH_BYTES - used) {
+        output.path[0] = '\0';
+        return false;
+    }
+    memcpy(output.path + used, path, strlen(path) + 1);
+    return true;
 }
 
 /* The program may have asked for memory before (other libraries' constructors): those blocks are unknown, and so is
@@ -577,14 +599,11 @@ __attribute__((constructor)) static void record_begin(void)
     resolve();
     depth++;
     const char *path = getenv("FALLOW_TRACE_FILE");
-    if (path != NULL && path[0] != '\0' && strlen(path) < PATH_BYTES) {
+    if (path != NULL && path[0] != '\0' && set_path(path)) {
         pthread_atfork(fork_prepare, fork_parent, fork_child);
         lock_take();
-        memcpy(output.path, path, strlen(path) + 1);
-        output_open();
-        if (output.file >= 0) {
-            put_header();
-        }
+        output_create();
+        put_header();
         lock_drop();
     }
     depth--;
@@ -777,7 +796,8 @@ EXPORT void *mmap(void *hint, size_t size_bytes, int protection, int flags, int 
     return base;
 }
 
-/* off_t and off64_t are the same on 64-bit systems only; the wider call exists on both. */
+/* off_t and off64_t are the same on 64-bit systems only; the wider call exists on both. musl has it as a macro. */
+#if !defined(mmap64)
 EXPORT void *mmap64(void *hint, size_t size_bytes, int protection, int flags, int file, off64_t offset)
 {
     if (offset != (off64_t)(off_t)offset) {
@@ -786,6 +806,7 @@ EXPORT void *mmap64(void *hint, size_t size_bytes, int protection, int flags, in
     }
     return mmap(hint, size_bytes, protection, flags, file, (off_t)offset);
 }
+#endif
 
 /* The lock is held over the real call: another thread may be given these addresses the moment it returns. */
 EXPORT int munmap(void *base, size_t size_bytes)
