@@ -49,11 +49,13 @@ static inline bool test_child_run(const test_child_case *child_case, char *outpu
     CloseHandle(writer);
 
     size_t length = 0;
-    char byte;
+    char piece[256];
     DWORD got;
-    while (ReadFile(reader, &byte, 1, &got, NULL) && got == 1) {
-        if (byte != '\r' && length + 1 < output_bytes) {
-            output_out[length++] = byte;
+    while (ReadFile(reader, piece, sizeof piece, &got, NULL) && got > 0) {
+        for (DWORD i = 0; i < got; i++) {
+            if (piece[i] != '\r' && length + 1 < output_bytes) {
+                output_out[length++] = piece[i];
+            }
         }
     }
     output_out[length] = '\0';
