@@ -155,7 +155,7 @@ enum {
     FALLOW_REGION_WIPE_ON_FORK = 1 << 3, /* a forked child sees zeros (MADV_WIPEONFORK) */
     FALLOW_REGION_NO_DUMP = 1 << 4,      /* not in core dumps, committed pages neither (MADV_DONTDUMP) */
     FALLOW_REGION_HUGE_PAGES = 1 << 5,   /* huge pages are welcome (MADV_HUGEPAGE) */
-    FALLOW_REGION_LARGE_PAGES = 1 << 6   /* explicit large pages (MAP_HUGETLB); falls back to ordinary ones: see flags */
+    FALLOW_REGION_LARGE_PAGES = 1 << 6 /* explicit large pages (MAP_HUGETLB); falls back to ordinary ones: see flags */
 };
 
 /* A reservation. Its fields may be read, and are changed by fallow_region_reserve and fallow_region_release only. */
@@ -182,7 +182,7 @@ typedef enum fallow_purge {
     FALLOW_PURGE_DEFAULT = 0,  /* as FALLOW_MADVISE says, else DONTNEED */
     FALLOW_PURGE_DONTNEED = 1, /* given back now; still accessible, reads zero */
     FALLOW_PURGE_FREE = 2,     /* given back when the system wants it; still accessible, reads old bytes or zero */
-    FALLOW_PURGE_DECOMMIT = 3  /* arenas only: given back now, with the commit charge; not accessible until used again */
+    FALLOW_PURGE_DECOMMIT = 3 /* arenas only: given back now, with the commit charge; not accessible until used again */
 } fallow_purge;
 
 typedef enum fallow_protection {

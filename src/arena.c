@@ -46,13 +46,13 @@ enum {
     ZERO_PIECES = 16                /* pieces that ZEROED clears one by one; the rest in one go */
 };
 
-#define ALL_ARENA_FLAGS                                                                                    \
+#define ALL_ARENA_FLAGS                                                                               \
     (FALLOW_ARENA_FIXED | FALLOW_ARENA_HUGE_PAGES | FALLOW_ARENA_LARGE_PAGES | FALLOW_ARENA_NO_FORK | \
      FALLOW_ARENA_NO_DUMP)
-#define ALL_RUN_FLAGS                                                                              \
+#define ALL_RUN_FLAGS \
     (FALLOW_RUN_ZEROED | FALLOW_RUN_UNCOMMITTED | FALLOW_RUN_TOP_DOWN | FALLOW_RUN_NO_CACHE | FALLOW_RUN_NO_GROW)
 
-#define STATES_NONE                                                                           \
+#define STATES_NONE \
     (FALLOW__STATES(FALLOW__FREE_NONE) | FALLOW__STATES(FALLOW__REST_NONE) | FALLOW__STATES(FALLOW__START_NONE))
 #define STATES_ACCESSIBLE (~STATES_NONE & 0xffu)
 #define STATES_FREE_ACCESSIBLE (STATES_ACCESSIBLE & FALLOW__STATES_FREE)
@@ -171,8 +171,7 @@ static size_t arena_backed_bytes(const fallow_arena *arena)
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
         metadata_bytes += p->metadata_bytes;
     }
-    return metadata_bytes +
-           pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE | FALLOW__STATES_OLD));
+    return metadata_bytes + pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE | FALLOW__STATES_OLD));
 }
 
 static inline void arena_note_peak(fallow_arena *arena)
@@ -373,8 +372,8 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
         return FALLOW_ERR_LIMIT;
     }
     arena->commit_calls++;
-    fallow_status status = fallow__os_commit(&p->region, page_address(arena, p, first),
-                                             pages_bytes(arena, limit - first), error);
+    fallow_status status =
+        fallow__os_commit(&p->region, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
     if (status != FALLOW_OK) {
         ranges_taken_back(arena, p, first, limit, STATES_NONE);
         return status;
@@ -386,8 +385,8 @@ static void range_set_zero(part *p, uint64_t first, uint64_t limit)
 {
     uint64_t range_first;
     uint64_t range_pages;
-    for (uint64_t page = first; next_range(&p->pages, &page, limit, FALLOW__STATES(FALLOW__FREE_NONE), &range_first,
-                                           &range_pages);) {
+    for (uint64_t page = first;
+         next_range(&p->pages, &page, limit, FALLOW__STATES(FALLOW__FREE_NONE), &range_first, &range_pages);) {
         fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
     }
 }
@@ -456,8 +455,8 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
 {
     fallow__os_left left;
     arena->purge_calls++;
-    fallow_status status = fallow__os_decommit(&p->region, page_address(arena, p, first), pages_bytes(arena, count),
-                                               &left, error);
+    fallow_status status =
+        fallow__os_decommit(&p->region, page_address(arena, p, first), pages_bytes(arena, count), &left, error);
     if (!is_accessible(left)) {
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
@@ -598,8 +597,7 @@ static bool part_find_committed(fallow_arena *arena, part *p, const order *wante
         }
         return false;
     }
-    for (uint64_t page = 0;
-         next_range(&p->pages, &page, p->plan.page_count, STATES_FREE_ACCESSIBLE, &first, &count);) {
+    for (uint64_t page = 0; next_range(&p->pages, &page, p->plan.page_count, STATES_FREE_ACCESSIBLE, &first, &count);) {
         if (order_fits_range(arena, p, wanted, first, count, first_out)) {
             return true;
         }
@@ -688,12 +686,10 @@ static void old_pieces_find(fallow_arena *arena, place where, old_pieces *pieces
     uint64_t count;
     uint64_t end = where.first + where.count;
     pieces_out->count = 0;
-    for (uint64_t page = where.first;
-         next_range(&where.part->pages, &page, end, FALLOW__STATES_OLD, &first, &count);) {
+    for (uint64_t page = where.first; next_range(&where.part->pages, &page, end, FALLOW__STATES_OLD, &first, &count);) {
         if (pieces_out->count == ZERO_PIECES) {
             unsigned char *last = pieces_out->base[ZERO_PIECES - 1];
-            pieces_out->size_bytes[ZERO_PIECES - 1] =
-                (size_t)(page_address(arena, where.part, first + count) - last);
+            pieces_out->size_bytes[ZERO_PIECES - 1] = (size_t)(page_address(arena, where.part, first + count) - last);
             continue;
         }
         pieces_out->base[pieces_out->count] = page_address(arena, where.part, first);
@@ -721,7 +717,7 @@ static void place_take(fallow_arena *arena, place where, uint32_t flags, fallow_
 /* Where everything lies in a reservation for page_count pages. */
 typedef struct part_layout {
     fallow__pages_plan plan;
-    size_t head_bytes;  /* the part or the arena, and the bits of the blocks */
+    size_t head_bytes; /* the part or the arena, and the bits of the blocks */
     size_t upper_offset;
     size_t block_offset;
     size_t data_offset;
@@ -878,8 +874,7 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
-    fallow_status status =
-        part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
+    fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
         return status == FALLOW_ERR_INVALID ? FALLOW_ERR_EXHAUSTED : status;
     }
@@ -898,8 +893,8 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
 /* When the lowest place could not be prepared: a place that needs no commit may still do. */
-static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status refused,
-                                     place *where_out, fallow__os_error *error)
+static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status refused, place *where_out,
+                                     fallow__os_error *error)
 {
     order committed = *wanted;
     committed.flags |= FALLOW_RUN_NO_GROW;
@@ -942,7 +937,8 @@ static fallow_status arena_get_place(fallow_arena *arena, const order *wanted, p
 }
 
 /* Check a request and put it into pages. */
-static bool order_for(const fallow_arena *arena, size_t size_bytes, const fallow_run_options *options, order *wanted_out)
+static bool order_for(const fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,
+                      order *wanted_out)
 {
     static const fallow_run_options none = {0};
     options = options != NULL ? options : &none;
@@ -1195,8 +1191,8 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
     fallow__os_lock_acquire(&arena->lock);
     place run = run_require(arena, base, size_bytes, operation);
     uint64_t first_count = first_bytes >> arena->page_shift;
-    FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count, operation,
-                   base, "the place to split is not a page boundary inside the run");
+    FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count,
+                   operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
     fallow__os_lock_release(&arena->lock);
 }
@@ -1331,7 +1327,8 @@ static size_t part_extent_bytes(const fallow_arena *arena, part *p)
     if (!fallow__pages_last_range(&p->pages, p->plan.page_count, FALLOW__STATES_USED, &first, &count)) {
         return 0;
     }
-    return pages_bytes(arena, first + count - fallow__pages_next(&p->pages, 0, p->plan.page_count, FALLOW__STATES_USED));
+    return pages_bytes(arena,
+                       first + count - fallow__pages_next(&p->pages, 0, p->plan.page_count, FALLOW__STATES_USED));
 }
 
 void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
@@ -1353,8 +1350,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
     stats.uncommitted_bytes = pages_bytes(
-        arena,
-        arena_state_pages(arena, FALLOW__STATES(FALLOW__START_NONE) | FALLOW__STATES(FALLOW__REST_NONE)));
+        arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__START_NONE) | FALLOW__STATES(FALLOW__REST_NONE)));
     stats.backed_bytes = arena_backed_bytes(arena);
     stats.committed_bytes = stats.backed_bytes + stats.released_zero_bytes;
     stats.peak_in_use_bytes = pages_bytes(arena, arena->peak_in_use_pages);

@@ -5,9 +5,9 @@
 #include "fallow.h"
 
 typedef struct fallow__config {
-    fallow_purge purge;               /* what DEFAULT means: never DEFAULT itself */
+    fallow_purge purge; /* what DEFAULT means: never DEFAULT itself */
     bool is_purge_from_environment;
-    size_t reserve_bytes;             /* what 0 means, before RLIMIT_AS is looked at */
+    size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
     char environment_error[160];
 } fallow__config;

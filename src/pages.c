@@ -1,7 +1,7 @@
 /* The page allocator: bitmaps under a lazily updated tree of summaries.
  *
  * Bitmaps. Every page has a state of three bits (pages.h). 512 pages make a *chunk*: three planes of 512 bits, each one
- * cache line.
+ * cache line (chunk.h).
  *
  * Tree. Above the chunks stands a tree with eight children to a node. A node says of its pages: how many are free at
  * its start, the longest free run in it, how many are free at its end. A search for a run goes from the root to the one
@@ -45,16 +45,15 @@
 #include <string.h>
 
 #include "bits.h"
+#include "chunk.h"
 #include "status.h"
 
 enum {
-    WORDS = FALLOW__CHUNK_PAGES / 64, /* words of a plane */
     CHILDREN = 8,
     CHILDREN_SHIFT = 3,
-    CHUNK_SHIFT = 9,  /* log2 of FALLOW__CHUNK_PAGES */
-    BLOCK_LEVEL = 3,  /* the level at which a node stands for a block */
-    BLOCK_CHUNKS = 512,
-    MIXED = 8 /* the state of a node whose pages differ */
+    CHUNK_SHIFT = 9, /* log2 of FALLOW__CHUNK_PAGES */
+    BLOCK_LEVEL = 3, /* the level at which a node stands for a block */
+    BLOCK_CHUNKS = 512
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
@@ -62,20 +61,6 @@ static_assert(BLOCK_CHUNKS == 1 << (BLOCK_LEVEL * CHILDREN_SHIFT), "a block is o
 static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * (FALLOW__PAGES_LEVELS_MAX - 1)),
               "the tree can be as high as the largest arena needs");
 static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
-
-typedef struct chunk {
-    uint64_t used[WORDS];
-    uint64_t mark[WORDS];
-    uint64_t have[WORDS];
-} chunk;
-
-/* A node as the code works with it. */
-typedef struct node {
-    uint64_t start; /* free pages at its start */
-    uint64_t max;   /* the longest free run */
-    uint64_t end;   /* free pages at its end */
-    unsigned state; /* the state of all its pages, or MIXED */
-} node;
 
 /* A node as it is stored at level 3 and above. Below, it is packed into one word: 20 bits each for start, max and end
  * (a level 2 node has 2^15 pages), 4 for the state, so that eight siblings are one cache line. */
@@ -162,152 +147,7 @@ static inline node node_uniform(unsigned level, unsigned state)
     return (node){.start = free_pages, .max = free_pages, .end = free_pages, .state = state};
 }
 
-/* --- planes ------------------------------------------------------------------------------------------------ */
-
-/* All ones if the state has the bit, else zero. */
-static inline uint64_t state_plane(unsigned state, unsigned bit)
-{
-    return (uint64_t)0 - ((state >> bit) & 1);
-}
-
-/* Which pages of a word are in a state. */
-static inline uint64_t word_equal(const chunk *c, unsigned word, unsigned state)
-{
-    return ~((c->used[word] ^ state_plane(state, 2)) | (c->mark[word] ^ state_plane(state, 1)) |
-             (c->have[word] ^ state_plane(state, 0)));
-}
-
-static inline unsigned word_state(const chunk *c, unsigned word, unsigned position)
-{
-    return (unsigned)(((c->used[word] >> position) & 1) << 2 | ((c->mark[word] >> position) & 1) << 1 |
-                      ((c->have[word] >> position) & 1));
-}
-
-static inline void word_assign(chunk *c, unsigned word, uint64_t mask, unsigned state)
-{
-    c->used[word] = (c->used[word] & ~mask) | (state_plane(state, 2) & mask);
-    c->mark[word] = (c->mark[word] & ~mask) | (state_plane(state, 1) & mask);
-    c->have[word] = (c->have[word] & ~mask) | (state_plane(state, 0) & mask);
-}
-
-/* Which pages of a word are in one of several states. */
-static uint64_t word_match(const chunk *c, unsigned word, unsigned states)
-{
-    uint64_t match = 0;
-    for (; states != 0; states &= states - 1) {
-        match |= word_equal(c, word, fallow__lowest_bit(states));
-    }
-    return match;
-}
-
-/* The part of the range [bit, end) of a chunk that lies in a word, as a mask; the range meets the word. */
-static inline uint64_t word_range(unsigned word, unsigned bit, unsigned end)
-{
-    unsigned first = bit > word * 64 ? bit - word * 64 : 0;
-    unsigned last = end < word * 64 + 64 ? end - word * 64 : 64;
-    return fallow__mask(first, last - first);
-}
-
-/* A change of state is a table: what each of the eight states becomes, four bits each, state 0 lowest. */
-typedef uint32_t transition;
-
-#define TRANSITION_TO(state) ((transition)(state)*0x11111111u)
-/* used pages: not committed ones become FREE_NONE, committed ones FREE_DIRTY */
-#define TRANSITION_FREE ((transition)0x30303210u)
-/* used pages: only whether they are committed changes */
-#define TRANSITION_COMMIT ((transition)0x77553210u)
-#define TRANSITION_DECOMMIT ((transition)0x66443210u)
-
-static inline unsigned transition_of(transition change, unsigned state)
-{
-    return (change >> (4 * state)) & 7;
-}
-
-/* Apply a change to the pages [bit, end) of a chunk, and count. */
-static void chunk_change(fallow__pages *pages, chunk *c, unsigned bit, unsigned end, transition change)
-{
-    for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
-        uint64_t rest = word_range(word, bit, end);
-        do {
-            unsigned old_state = word_state(c, word, fallow__lowest_bit(rest));
-            uint64_t same = rest & word_equal(c, word, old_state);
-            unsigned new_state = transition_of(change, old_state);
-            unsigned count = fallow__count_bits(same);
-            word_assign(c, word, same, new_state);
-            pages->state_pages[old_state] -= count;
-            pages->state_pages[new_state] += count;
-            rest &= ~same;
-        } while (rest != 0);
-    }
-}
-
 /* --- summaries --------------------------------------------------------------------------------------------- */
-
-/* The positions in a word at which `count` ones follow one another inside the word; count is 1 to 64. Each round knows
- * the runs of `length` and looks for those of up to twice that. */
-static inline uint64_t word_runs(uint64_t ones, unsigned count)
-{
-    unsigned length = 1;
-    while (length < count) {
-        unsigned step = count - length < length ? count - length : length;
-        ones &= ones >> step;
-        length += step;
-    }
-    return ones;
-}
-
-/* The longest run of ones in a word, if it is longer than `known`; else known. */
-static unsigned word_longest(uint64_t ones, unsigned known)
-{
-    if (known >= 64) {
-        return known;
-    }
-    for (ones = word_runs(ones, known + 1); ones != 0; ones &= ones >> 1) {
-        known++;
-    }
-    return known;
-}
-
-/* The state of all pages of a chunk if they are free and alike, else MIXED. Used pages stay MIXED: a full chunk whose
- * pages come and go would be closed and opened in turn. */
-static unsigned chunk_uniform_state(const chunk *c)
-{
-    unsigned state = word_state(c, 0, 0);
-    if ((FALLOW__STATES(state) & FALLOW__STATES_FREE) == 0) {
-        return MIXED;
-    }
-    for (unsigned word = 0; word < WORDS; word++) {
-        if (word_equal(c, word, state) != ~(uint64_t)0) {
-            return MIXED;
-        }
-    }
-    return state;
-}
-
-static node chunk_summarise(const chunk *c)
-{
-    unsigned start = FALLOW__CHUNK_PAGES;
-    unsigned max = 0;
-    unsigned run = 0; /* the free run that ends where the next word begins */
-    for (unsigned word = 0; word < WORDS; word++) {
-        uint64_t used = c->used[word];
-        if (used == 0) {
-            run += 64;
-            continue;
-        }
-        run += fallow__lowest_bit(used);
-        if (start == FALLOW__CHUNK_PAGES) {
-            start = run;
-        }
-        max = run > max ? run : max;
-        if (used != ~(uint64_t)0) {
-            max = word_longest(~used, max);
-        }
-        run = 63 - fallow__highest_bit(used);
-    }
-    max = run > max ? run : max;
-    return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};
-}
 
 /* A node made of parts that are added in order. */
 typedef struct gathering {
@@ -474,11 +314,10 @@ static void node_uncount(fallow__pages *pages, unsigned level, uint64_t index)
         }
         return;
     }
-    const chunk *c = chunk_place(pages, index);
-    for (unsigned word = 0; word < WORDS; word++) {
-        for (unsigned state = 0; state < MIXED; state++) {
-            pages->state_pages[state] -= fallow__count_bits(word_equal(c, word, state));
-        }
+    uint64_t counts[STATES] = {0};
+    chunk_count(chunk_place(pages, index), counts);
+    for (unsigned state = 0; state < STATES; state++) {
+        pages->state_pages[state] -= counts[state];
     }
 }
 
@@ -509,7 +348,7 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
     end = end < base + size ? end : base + size;
     if (level == 0) {
         chunk *c = chunk_place(pages, index);
-        chunk_change(pages, c, (unsigned)(first - base), (unsigned)(end - base), change);
+        chunk_change(c, (unsigned)(first - base), (unsigned)(end - base), change, pages->state_pages);
         node_store(pages, level, index, chunk_summarise(c));
         return;
     }
@@ -533,14 +372,8 @@ static unsigned piece_at(const fallow__pages *pages, uint64_t page, uint64_t *en
     }
     const chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES);
     unsigned bit = page % FALLOW__CHUNK_PAGES;
-    unsigned state = word_state(c, bit / 64, bit % 64);
-    uint64_t others = ~word_equal(c, bit / 64, state) & (~(uint64_t)0 << (bit % 64));
-    unsigned word = bit / 64;
-    while (others == 0 && ++word < WORDS) {
-        others = ~word_equal(c, word, state);
-    }
-    *end_out = page - bit + (others == 0 ? FALLOW__CHUNK_PAGES : word * 64 + fallow__lowest_bit(others));
-    return state;
+    *end_out = page - bit + chunk_piece_end(c, bit);
+    return word_state(c, bit / 64, bit % 64);
 }
 
 static inline bool is_in_one_chunk(uint64_t first, uint64_t count)
@@ -554,7 +387,7 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
     if (is_in_one_chunk(first, count)) {
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
-        chunk_change(pages, c, bit, bit + (unsigned)count, change);
+        chunk_change(c, bit, bit + (unsigned)count, change, pages->state_pages);
         return;
     }
     settle_all(pages);
@@ -625,33 +458,6 @@ static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
     }
 }
 
-/* Where the free run around a free page of a chunk begins and ends, inside the chunk. */
-static unsigned chunk_free_start(const chunk *c, unsigned bit)
-{
-    unsigned word = bit / 64;
-    uint64_t used = c->used[word] & (((uint64_t)1 << (bit % 64)) - 1);
-    while (used == 0) {
-        if (word-- == 0) {
-            return 0;
-        }
-        used = c->used[word];
-    }
-    return word * 64 + fallow__highest_bit(used) + 1;
-}
-
-static unsigned chunk_free_end(const chunk *c, unsigned bit)
-{
-    unsigned word = bit / 64;
-    uint64_t used = c->used[word] & (~(uint64_t)0 << (bit % 64));
-    while (used == 0) {
-        if (++word == WORDS) {
-            return FALLOW__CHUNK_PAGES;
-        }
-        used = c->used[word];
-    }
-    return word * 64 + fallow__lowest_bit(used);
-}
-
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
  * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
  * bound of its own. */
@@ -680,65 +486,6 @@ static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
 {
     uint64_t word = first / FALLOW__CHUNK_PAGES * WORDS;
     bound_lower(pages, pages->bound[0] < word ? pages->bound[0] : word, FALLOW__PAGES_MAX);
-}
-
-/* --- searching in a chunk ---------------------------------------------------------------------------------- */
-
-/* The lowest position in a chunk, not below a word, where `count` pages are free, count at most 64;
- * FALLOW__CHUNK_PAGES if there is none. A run of up to 64 pages lies in one word or two. */
-static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
-{
-    for (; word < WORDS; word++) {
-        uint64_t low = ~c->used[word];
-        if (low == 0) {
-            continue;
-        }
-        uint64_t high = word + 1 < WORDS ? ~c->used[word + 1] : 0;
-        for (unsigned length = 1; length < count;) {
-            unsigned step = count - length < length ? count - length : length;
-            low &= low >> step | high << (64 - step);
-            high &= high >> step;
-            length += step;
-        }
-        if (low != 0) {
-            return word * 64 + fallow__lowest_bit(low);
-        }
-    }
-    return FALLOW__CHUNK_PAGES;
-}
-
-/* All positions in a chunk where `count` pages are free, count at most 512, as a bitmap. */
-static void chunk_fits(const chunk *c, unsigned count, uint64_t fits_out[WORDS])
-{
-    for (unsigned word = 0; word < WORDS; word++) {
-        fits_out[word] = ~c->used[word];
-    }
-    for (unsigned length = 1; length < count;) {
-        unsigned step = count - length < length ? count - length : length;
-        unsigned words = step / 64;
-        unsigned bits = step % 64;
-        for (unsigned word = 0; word < WORDS; word++) {
-            uint64_t shifted = word + words < WORDS ? fits_out[word + words] >> bits : 0;
-            if (bits != 0 && word + words + 1 < WORDS) {
-                shifted |= fits_out[word + words + 1] << (64 - bits);
-            }
-            fits_out[word] &= shifted;
-        }
-        length += step;
-    }
-}
-
-/* Keep the positions at which page + phase is a multiple of align; page is that of position 0. */
-static void chunk_keep_aligned(uint64_t fits[WORDS], uint64_t page, uint64_t align, uint64_t phase)
-{
-    uint64_t aligned[WORDS] = {0};
-    uint64_t first = (0 - (page + phase)) & (align - 1);
-    for (uint64_t position = first; position < FALLOW__CHUNK_PAGES; position += align) {
-        aligned[position / 64] |= (uint64_t)1 << (position % 64);
-    }
-    for (unsigned word = 0; word < WORDS; word++) {
-        fits[word] &= aligned[word];
-    }
 }
 
 /* --- searching in the tree --------------------------------------------------------------------------------- */
@@ -951,18 +698,8 @@ unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t cou
     unsigned states = 0;
     uint64_t page = first;
     if (is_in_one_chunk(first, count) && chunk_is_late(pages, first / FALLOW__CHUNK_PAGES)) {
-        const chunk *c = chunk_place(pages, first / FALLOW__CHUNK_PAGES);
         unsigned bit = first % FALLOW__CHUNK_PAGES;
-        unsigned end = bit + (unsigned)count;
-        for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
-            uint64_t rest = word_range(word, bit, end);
-            do {
-                unsigned state = word_state(c, word, fallow__lowest_bit(rest));
-                states |= FALLOW__STATES(state);
-                rest &= ~word_equal(c, word, state);
-            } while (rest != 0);
-        }
-        return states;
+        return chunk_states(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, bit + (unsigned)count);
     }
     while (page < first + count) {
         uint64_t end;
@@ -995,16 +732,8 @@ static uint64_t node_next(const fallow__pages *pages, unsigned level, uint64_t i
         }
         return limit;
     }
-    const chunk *c = chunk_place(pages, index);
-    unsigned bit = (unsigned)(lowest - base);
-    unsigned bit_end = (unsigned)(end - base);
-    for (unsigned word = bit / 64; word <= (bit_end - 1) / 64; word++) {
-        uint64_t match = word_match(c, word, states) & word_range(word, bit, bit_end);
-        if (match != 0) {
-            return base + word * 64 + fallow__lowest_bit(match);
-        }
-    }
-    return limit;
+    unsigned bit = chunk_next(chunk_place(pages, index), (unsigned)(lowest - base), (unsigned)(end - base), states);
+    return bit < FALLOW__CHUNK_PAGES ? base + bit : limit;
 }
 
 /* The highest page of a set of states under a node, below `below`; UINT64_MAX if there is none. */
@@ -1027,16 +756,8 @@ static uint64_t node_last(const fallow__pages *pages, unsigned level, uint64_t i
         }
         return UINT64_MAX;
     }
-    const chunk *c = chunk_place(pages, index);
-    unsigned bit = (unsigned)(highest - base);
-    for (unsigned word = bit / 64 + 1; word-- > 0;) {
-        uint64_t match = word_match(c, word, states);
-        match &= word == bit / 64 ? fallow__mask(0, bit % 64 + 1) : ~(uint64_t)0;
-        if (match != 0) {
-            return base + word * 64 + fallow__highest_bit(match);
-        }
-    }
-    return UINT64_MAX;
+    unsigned bit = chunk_last(chunk_place(pages, index), (unsigned)(highest - base) + 1, states);
+    return bit < FALLOW__CHUNK_PAGES ? base + bit : UINT64_MAX;
 }
 
 uint64_t fallow__pages_next(fallow__pages *pages, uint64_t from, uint64_t limit, unsigned states)
@@ -1111,8 +832,7 @@ void fallow__pages_free(fallow__pages *pages, uint64_t first, uint64_t count)
 
 void fallow__pages_split(fallow__pages *pages, uint64_t page)
 {
-    /* REST becomes START, REST_NONE becomes START_NONE */
-    range_change(pages, page, 1, (transition)0x76763210u);
+    range_change(pages, page, 1, TRANSITION_SPLIT);
 }
 
 void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count, fallow__page_state state)
@@ -1284,7 +1004,7 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
 
 typedef struct verification {
     const fallow__pages *pages;
-    uint64_t state_pages[MIXED];
+    uint64_t state_pages[STATES];
     bool is_previous_used; /* the page before the present one */
 } verification;
 
@@ -1301,10 +1021,8 @@ static bool verify_chunk(verification *v, uint64_t index)
             return false;
         }
         v->is_previous_used = c->used[word] >> 63;
-        for (unsigned state = 0; state < MIXED; state++) {
-            v->state_pages[state] += fallow__count_bits(word_equal(c, word, state));
-        }
     }
+    chunk_count(c, v->state_pages);
     return true;
 }
 
@@ -1363,7 +1081,7 @@ bool fallow__pages_verify(fallow__pages *pages)
         return false;
     }
     v.state_pages[FALLOW__START_NONE] -= pages_capacity(pages) - pages->page_count;
-    for (unsigned state = 0; state < MIXED; state++) {
+    for (unsigned state = 0; state < STATES; state++) {
         if (v.state_pages[state] != pages->state_pages[state]) {
             return false;
         }

@@ -67,9 +67,9 @@ typedef enum fallow__page_state {
 
 typedef struct fallow__pages_plan {
     uint64_t page_count;
-    uint64_t block_pages;  /* pages of one block */
+    uint64_t block_pages; /* pages of one block */
     uint64_t block_count;
-    size_t block_bytes;    /* a multiple of the OS page */
+    size_t block_bytes; /* a multiple of the OS page */
     size_t upper_bytes;
 } fallow__pages_plan;
 

@@ -59,8 +59,7 @@ const char *fallow_status_message(fallow_status status)
         return "Locked memory is in the way: raise `ulimit -l` (RLIMIT_MEMLOCK), or do without mlock and mlockall.";
     case FALLOW_ERR_PERMISSION:
         return "The system forbids it to this program: look for a seccomp filter, a sealed range or a security policy.";
-    case FALLOW_ERR_UNSUPPORTED:
-        return "This system cannot do it: `fallow info` lists what it can.";
+    case FALLOW_ERR_UNSUPPORTED: return "This system cannot do it: `fallow info` lists what it can.";
     case FALLOW_ERR_OS:
         return "The system refused for a reason of its own: os_code of fallow_last_failure has its error code.";
     }

@@ -30,8 +30,9 @@ void fallow__stop(const char *operation, const void *address, const char *reason
 #define FALLOW_STRING(text) FALLOW_STRING_(text)
 #if FALLOW_ASSERTS
 #define FALLOW_ASSERT(condition) \
-    ((condition) ? (void)0       \
-                 : fallow__stop(__FILE__ ":" FALLOW_STRING(__LINE__), NULL, "the library's books are wrong: " #condition))
+    ((condition)                 \
+         ? (void)0               \
+         : fallow__stop(__FILE__ ":" FALLOW_STRING(__LINE__), NULL, "the library's books are wrong: " #condition))
 #else
 #define FALLOW_ASSERT(condition) ((void)0)
 #endif
