@@ -217,7 +217,7 @@ static void check_walks(sparse_model *m, unsigned states)
 {
     for (uint64_t page = 0; page < m->page_count; page++) {
         uint64_t expected = next_in(m, page, states);
-        assert_int_equal(fallow__pages_next(&m->pages, page, m->pages.page_count, states), expected);
+        assert_int_equal(fallow__pages_next(&m->pages, page, m->page_count, states), expected);
         if (expected == m->page_count) {
             break;
         }

@@ -80,8 +80,8 @@ static void a_fresh_arena_is_free_and_untouched(void **state)
     assert_int_equal(FIND(.count = 100000), 0);
     assert_int_equal(FIND(.count = 100001), -1);
     assert_int_equal(FIND(.count = 1, .is_top_down = true), 99999);
-    assert_int_equal(fallow__pages_next(&subject->pages, 0, subject->pages.page_count, FALLOW__STATES_USED), 100000);
-    assert_int_equal(fallow__pages_next(&subject->pages, 5, subject->pages.page_count, FALLOW__STATES_FREE), 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, 100000, FALLOW__STATES_USED), 100000);
+    assert_int_equal(fallow__pages_next(&subject->pages, 5, 100000, FALLOW__STATES_FREE), 5);
     assert_true(fallow__pages_verify(&subject->pages));
 }
 
@@ -291,7 +291,9 @@ static void free_states_do_not_change_what_is_free(void **state)
     assert_int_equal(count_of(FALLOW__FREE_LAZY), 9);
     assert_int_equal(count_of(FALLOW__FREE_DIRTY), 1);
     assert_int_equal(count_of(FALLOW__FREE_ZERO), 3 * CHUNK - 10);
-    assert_int_equal(fallow__pages_next(&subject->pages, 0, subject->pages.page_count, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, 4 * CHUNK, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, CHUNK + 5, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, CHUNK + 4, FALLOW__STATES_OLD), CHUNK + 4);
     assert_int_equal(state_of(CHUNK + 7), FALLOW__FREE_DIRTY);
     assert_true(fallow__pages_verify(&subject->pages));
 }
