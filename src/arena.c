@@ -124,12 +124,17 @@ static inline uint64_t page_of(const fallow_arena *arena, const part *p, const v
     return (uint64_t)((uintptr_t)address - (uintptr_t)p->base) >> arena->page_shift;
 }
 
-/* Whole pages for a size; false when it is 0, or more than any arena has. */
+/* Whole pages for a size that is not 0. */
+static inline uint64_t pages_up(const fallow_arena *arena, size_t size_bytes)
+{
+    return ((uint64_t)(size_bytes - 1) >> arena->page_shift) + 1;
+}
+
+/* The same for any size; false when it is 0, or cannot be rounded up. */
 static inline bool pages_for(const fallow_arena *arena, size_t size_bytes, uint64_t *count_out)
 {
-    uint64_t count = (uint64_t)(size_bytes >> arena->page_shift) + ((size_bytes & (arena->page_bytes - 1)) != 0);
-    *count_out = count;
-    return count != 0 && count <= SIZE_MAX >> arena->page_shift;
+    *count_out = pages_up(arena, size_bytes);
+    return size_bytes != 0 && *count_out <= SIZE_MAX >> arena->page_shift;
 }
 
 static inline bool part_holds(const fallow_arena *arena, const part *p, const void *address)
@@ -282,14 +287,14 @@ static inline bool block_is_ready(const part *p, uint64_t block)
 
 static inline bool page_is_ready(const part *p, uint64_t page)
 {
-    return block_is_ready(p, page / p->plan.block_pages);
+    return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
 }
 
 static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 {
     uint64_t missing = 0;
-    uint64_t last = (first + count - 1) / p->plan.block_pages;
-    for (uint64_t block = first / p->plan.block_pages; block <= last; block++) {
+    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last; block++) {
         if (block % 64 == 0 && p->ready[block / 64] == ~(uint64_t)0) {
             block += 63;
             continue;
@@ -304,8 +309,8 @@ static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
                                     fallow__os_error *error)
 {
-    uint64_t end = (first + count - 1) / p->plan.block_pages + 1;
-    for (uint64_t block = first / p->plan.block_pages; block < end;) {
+    uint64_t end = (first + count - 1) / FALLOW__BLOCK_PAGES + 1;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block < end;) {
         if (block_is_ready(p, block)) {
             block++;
             continue;
@@ -335,8 +340,8 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
     if (p->fresh_count == 0) {
         return;
     }
-    uint64_t last = (first + count - 1) / p->plan.block_pages;
-    for (uint64_t block = first / p->plan.block_pages; block <= last && p->fresh_count != 0; block++) {
+    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last && p->fresh_count != 0; block++) {
         uint64_t bit = (uint64_t)1 << (block % 64);
         if ((p->fresh[block / 64] & bit) == 0) {
             continue;
@@ -397,7 +402,7 @@ static uint64_t growth_limit(const fallow_arena *arena, part *p, uint64_t limit)
 {
     uint64_t goal = (limit + arena->grow_pages - 1) / arena->grow_pages * arena->grow_pages;
     uint64_t room = p->plan.page_count;
-    uint64_t block_end = (limit + p->plan.block_pages - 1) / p->plan.block_pages * p->plan.block_pages;
+    uint64_t block_end = (limit + FALLOW__BLOCK_PAGES - 1) / FALLOW__BLOCK_PAGES * FALLOW__BLOCK_PAGES;
     /* not into a block whose bookkeeping may not be there */
     room = room < block_end ? room : block_end;
     goal = goal < room ? goal : room;
@@ -767,7 +772,7 @@ static void part_init(part *p, const fallow_region *region, const part_layout *l
     p->fresh = p->ready + words;
     fallow__pages_plan plan = layout->plan;
     uint64_t last_block = plan.block_count - 1;
-    if (plan.page_count % plan.block_pages != 0) {
+    if (plan.page_count % FALLOW__BLOCK_PAGES != 0) {
         p->ready[last_block / 64] |= (uint64_t)1 << (last_block % 64);
         p->metadata_bytes += plan.block_bytes;
     }
@@ -779,7 +784,7 @@ static size_t first_block_bytes(const part_layout *layout, size_t *offset_out)
 {
     const fallow__pages_plan *plan = &layout->plan;
     *offset_out = layout->block_offset + (size_t)(plan->block_count - 1) * plan->block_bytes;
-    return plan->page_count % plan->block_pages != 0 ? plan->block_bytes : 0;
+    return plan->page_count % FALLOW__BLOCK_PAGES != 0 ? plan->block_bytes : 0;
 }
 
 /* Commit what part_init writes to. On failure nothing is committed that was granted. */
@@ -1026,12 +1031,17 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     return FALLOW_OK;
 }
 
-static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena, size_t size_bytes, uint64_t count,
-                                                            void **base_out)
+/* The way of a plain request that is not simple: a bad one, or a run that needs more than committed memory nearby. */
+static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
+    static const char operation[] = "fallow_arena_alloc";
     fallow_run run;
-    order wanted = {.count = count, .align = 1};
-    fallow_status status = arena_alloc_long(arena, size_bytes, &wanted, &run, "fallow_arena_alloc");
+    order wanted = {.align = 1};
+    if (!pages_for(arena, size_bytes, &wanted.count)) {
+        return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, size_bytes, NULL);
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    fallow_status status = arena_alloc_long(arena, size_bytes, &wanted, &run, operation);
     if (status == FALLOW_OK) {
         *base_out = run.base;
     }
@@ -1040,20 +1050,16 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena,
 
 fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
-    static const char operation[] = "fallow_arena_alloc";
-    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
-    FALLOW_REQUIRE(base_out != NULL, operation, NULL, "base_out is NULL");
-    uint64_t count;
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_alloc", NULL, "the arena is NULL");
+    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
     bool is_zero;
-    if (!pages_for(arena, size_bytes, &count)) {
-        return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, size_bytes, NULL);
-    }
     fallow__os_lock_acquire(&arena->lock);
-    void *base = arena_take_short(arena, count, &is_zero);
-    if (base == NULL) {
-        return arena_alloc_plain_long(arena, size_bytes, count, base_out);
-    }
+    /* size 0 becomes more pages than any run taken the short way has */
+    void *base = arena_take_short(arena, pages_up(arena, size_bytes), &is_zero);
     fallow__os_lock_release(&arena->lock);
+    if (base == NULL) {
+        return arena_alloc_plain_long(arena, size_bytes, base_out);
+    }
     *base_out = base;
     return FALLOW_OK;
 }
@@ -1107,14 +1113,12 @@ void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
     if (base == NULL) {
         return;
     }
-    uint64_t count;
-    bool is_simple = pages_for(arena, size_bytes, &count);
     fallow__os_lock_acquire(&arena->lock);
     part *p = arena->oldest;
     uint64_t first = page_of(arena, p, base);
-    /* the long way for a newer part, a misaligned base, a page that never was in a run */
-    if (!is_simple || first >= p->plan.page_count || page_address(arena, p, first) != base ||
-        !page_is_ready(p, first) || !fallow__pages_free_short(&p->pages, first, count)) {
+    /* the long way for a newer part, a misaligned base, a page that never was in a run, and size 0, as above */
+    if (first >= p->plan.page_count || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
+        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
         arena_free_long(arena, base, size_bytes);
         return;
     }

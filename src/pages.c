@@ -57,6 +57,7 @@ enum {
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
+static_assert(FALLOW__BLOCK_PAGES == (uint64_t)BLOCK_CHUNKS << CHUNK_SHIFT, "a block is 512 chunks");
 static_assert(BLOCK_CHUNKS == 1 << (BLOCK_LEVEL * CHILDREN_SHIFT), "a block is one node at BLOCK_LEVEL");
 static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * (FALLOW__PAGES_LEVELS_MAX - 1)),
               "the tree can be as high as the largest arena needs");
@@ -642,6 +643,59 @@ static bool search_tree(fallow__pages *pages, const fallow__pages_request *reque
     return is_found;
 }
 
+/* --- searching for one page -------------------------------------------------------------------------------- */
+
+/* A single page lies in one chunk, so that late chunks need not be settled to find it: their planes are looked at, and
+ * the tree for all others. What the tree says of late chunks, and of the nodes above them, may be wrong in both
+ * directions: too much leads to a look in vain, too little hides only what the planes have shown. */
+
+/* The lowest free page under a node in chunks that are not late, in [from, limit); limit if there is none. */
+static uint64_t page_in_tree(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, uint64_t limit)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    if (base + size <= from || base >= limit) {
+        return limit;
+    }
+    node here = node_load(pages, level, index);
+    uint64_t lowest = from > base ? from : base;
+    if (here.state != MIXED) { /* nothing below it is late */
+        return here.max != 0 ? lowest : limit;
+    }
+    if (here.max == 0 || (level == 0 && chunk_is_late(pages, index))) {
+        return limit;
+    }
+    if (level == 0) {
+        unsigned bit = chunk_next_free(chunk_place(pages, index), (unsigned)(lowest - base));
+        return bit < FALLOW__CHUNK_PAGES && base + bit < limit ? base + bit : limit;
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        uint64_t found = page_in_tree(pages, level - 1, index * CHILDREN + i, from, limit);
+        if (found != limit) {
+            return found;
+        }
+    }
+    return limit;
+}
+
+/* The lowest free page from `from` on; page_count if there is none. */
+static uint64_t page_find(const fallow__pages *pages, uint64_t from)
+{
+    uint64_t limit = pages->page_count;
+    for (unsigned slot = 0; slot < FALLOW__LATE_SLOTS; slot++) {
+        uint64_t base = (uint64_t)(pages->late[slot] - 1) * FALLOW__CHUNK_PAGES;
+        if (pages->late[slot] == 0 || base >= limit || base + FALLOW__CHUNK_PAGES <= from) {
+            continue;
+        }
+        unsigned bit = chunk_next_free(chunk_place(pages, pages->late[slot] - 1),
+                                       from > base ? (unsigned)(from - base) : 0);
+        if (bit < FALLOW__CHUNK_PAGES && base + bit < limit) {
+            limit = base + bit;
+        }
+    }
+    return page_in_tree(pages, pages->levels - 1, 0, from, limit);
+}
+
 static uint64_t free_pages(const fallow__pages *pages)
 {
     return pages->state_pages[FALLOW__FREE_NONE] + pages->state_pages[FALLOW__FREE_ZERO] +
@@ -673,7 +727,14 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
             return true;
         }
     }
-    if (!search_tree(pages, request, bound * 64, first_out)) {
+    bool is_found;
+    if (request->count == 1) {
+        *first_out = page_find(pages, bound * 64);
+        is_found = *first_out < pages->page_count;
+    } else {
+        is_found = search_tree(pages, request, bound * 64, first_out);
+    }
+    if (!is_found) {
         bound_raise(pages, size_class, request->count, bound_end(pages));
         return false;
     }
@@ -852,27 +913,60 @@ void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t 
  * machinery above: where the chunk is late and the run lies in one word of it, a few operations on one word of each
  * plane do. Where that is not so, nothing is changed, and the caller goes the long way. */
 
-bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+/* Where a short run starts: in a word of a late chunk. */
+typedef struct short_place {
+    chunk *chunk;
+    uint64_t word;  /* counted as bounds are */
+    uint64_t start; /* the bit of its first page in that word */
+} short_place;
+
+/* The lowest free page, if its chunk is late. */
+static FALLOW_NOINLINE bool short_find_page(fallow__pages *pages, uint64_t from, short_place *place_out)
 {
-    if (count > 64) {
+    uint64_t page = page_find(pages, from);
+    uint64_t chunk_index = page / FALLOW__CHUNK_PAGES;
+    if (page == pages->page_count || !chunk_is_late(pages, chunk_index)) {
         return false;
     }
-    unsigned size_class = class_of(count);
-    uint32_t bound = bound_for(pages, size_class, count);
-    uint64_t chunk_index = bound / WORDS;
-    if (!chunk_is_late(pages, chunk_index)) {
+    *place_out = (short_place){chunk_place(pages, chunk_index), page / 64, (uint64_t)1 << (page % 64)};
+    return true;
+}
+
+/* The lowest fit of up to 64 pages, if it is in the late chunk at the bound of its size. */
+static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, short_place *place_out)
+{
+    /* the bound of its own class will do: where that of a shorter run is higher, the long way raises this one too */
+    uint64_t word = pages->bound[size_class];
+    uint64_t chunk_index = word / WORDS;
+    if (!chunk_is_late(pages, chunk_index) || count < pages->bound_pages[size_class]) {
         return false;
     }
     chunk *c = chunk_place(pages, chunk_index);
-    unsigned word = bound % WORDS;
-    uint64_t fits;
-    while ((fits = word_runs(~c->used[word], (unsigned)count)) == 0) {
+    do {
+        uint64_t used = c->used[word % WORDS];
+        uint64_t fits = word_runs(~used, (unsigned)count);
+        if (fits != 0) {
+            *place_out = (short_place){c, word, fits & (0 - fits)};
+            return true;
+        }
         /* a run that begins at the end of this word may be lower than one in the next */
-        if ((count > 1 && c->used[word] >> 63 == 0) || ++word == WORDS) {
+        if (count > 1 && used >> 63 == 0) {
             return false;
         }
+    } while (++word % WORDS != 0);
+    return count == 1 && short_find_page(pages, word * 64, place_out);
+}
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    short_place place;
+    unsigned size_class = class_of(count);
+    if (count > 64 || !short_find(pages, size_class, count, &place)) {
+        return false;
     }
-    uint64_t start = fits & (0 - fits);
+    chunk *c = place.chunk;
+    unsigned word = place.word % WORDS;
+    uint64_t start = place.start;
     uint64_t run = (start << (count - 1) << 1) - start;
     uint64_t old = c->mark[word] & run;
     if ((run & ~c->have[word]) != 0 || (old != 0 && old != run)) {
@@ -883,11 +977,10 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
     pages->state_pages[FALLOW__START]++;
     pages->state_pages[FALLOW__REST] += count - 1;
-    uint64_t found = chunk_index * WORDS + word;
-    if (found != bound) {
-        bound_raise(pages, size_class, count, found);
+    if (place.word != pages->bound[size_class]) {
+        bound_raise(pages, size_class, count, place.word);
     }
-    *first_out = found * 64 + fallow__lowest_bit(start);
+    *first_out = place.word * 64 + fallow__lowest_bit(start);
     *is_zero_out = old == 0;
     return true;
 }
@@ -895,7 +988,7 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     unsigned bit = first % 64;
-    if (bit + count > 64) {
+    if (count > 64 - bit) {
         return false;
     }
     chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
@@ -967,9 +1060,7 @@ void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__p
     layout_for(page_count, &sizes);
     *plan_out = (fallow__pages_plan){
         .page_count = page_count,
-        .block_pages = (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES,
-        .block_count = (page_count + (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES - 1) /
-                       ((uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES),
+        .block_count = (page_count + FALLOW__BLOCK_PAGES - 1) / FALLOW__BLOCK_PAGES,
         .block_bytes = (size_t)fallow__align_up(sizes.block_bytes, os_page_bytes),
         .upper_bytes = sizes.upper_bytes,
     };

@@ -5,9 +5,9 @@
  *
  * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
  * fallow__pages_init, and `block_count` blocks of `block_bytes` one after another, each of which holds the bitmaps of
- * `block_pages` pages. A block must be accessible, and zero the first time, before a call changes or asks about pages in
+ * FALLOW__BLOCK_PAGES pages. A block must be accessible, and zero the first time, before a call changes or asks about pages in
  * it; such calls are marked "block". Searches look only at what has been written before. Where page_count is not a
- * multiple of block_pages, the last block must be accessible for fallow__pages_init already. Blocks stay accessible.
+ * multiple of FALLOW__BLOCK_PAGES, the last block must be accessible for fallow__pages_init already. Blocks stay accessible.
  *
  * No call here fails or allocates. Ranges are half-open: [first, first + count), count at least 1, inside page_count;
  * anything else is a bug of the library and an assertion. One thread at a time. */
@@ -59,6 +59,9 @@ typedef enum fallow__page_state {
 /* Pages of one bitmap chunk: 512 bits are one cache line of each plane. */
 #define FALLOW__CHUNK_PAGES 512
 
+/* Pages of one block: 512 chunks. */
+#define FALLOW__BLOCK_PAGES ((uint64_t)512 * FALLOW__CHUNK_PAGES)
+
 /* Chunks whose summary may be late: see pages.c. */
 #define FALLOW__LATE_SLOTS 16
 
@@ -67,7 +70,6 @@ typedef enum fallow__page_state {
 
 typedef struct fallow__pages_plan {
     uint64_t page_count;
-    uint64_t block_pages; /* pages of one block */
     uint64_t block_count;
     size_t block_bytes; /* a multiple of the OS page */
     size_t upper_bytes;

@@ -242,9 +242,9 @@ static bool same_states(test_model *model)
 {
     test_store *store = model->store;
     for (uint64_t page = 0, end; page < model->page_count; page = end) {
-        uint64_t block = page / store->plan.block_pages;
+        uint64_t block = page / FALLOW__BLOCK_PAGES;
         fallow__page_state state = FALLOW__FREE_NONE;
-        end = (block + 1) * store->plan.block_pages;
+        end = (block + 1) * FALLOW__BLOCK_PAGES;
         end = end < model->page_count ? end : model->page_count;
         if (store->is_open[block]) {
             uint64_t limit = end;
@@ -878,9 +878,9 @@ static void a_plan_is_small_and_sufficient(void **state)
                 fallow__pages_plan plan = {0};
                 fallow__pages_plan_for(page_count, os_page_bytes, &plan);
                 assert_true(plan.page_count == page_count);
-                assert_true(plan.block_pages > 0 && plan.block_bytes > 0);
-                assert_true((plan.block_count - 1) * plan.block_pages < page_count);
-                assert_true(plan.block_count * plan.block_pages >= page_count);
+                assert_true(FALLOW__BLOCK_PAGES > 0 && plan.block_bytes > 0);
+                assert_true((plan.block_count - 1) * FALLOW__BLOCK_PAGES < page_count);
+                assert_true(plan.block_count * FALLOW__BLOCK_PAGES >= page_count);
                 assert_true(plan.block_bytes % os_page_bytes == 0);
                 /* 0.01 % of what is reserved, at one OS page for each page: the worst case. The last block may be
                  * mostly unused. */

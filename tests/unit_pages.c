@@ -30,7 +30,7 @@ static void take(uint64_t first, uint64_t count)
 
 static void split_at(uint64_t page)
 {
-    if (page < subject->plan.page_count && subject->is_open[page / subject->plan.block_pages] &&
+    if (page < subject->plan.page_count && subject->is_open[page / FALLOW__BLOCK_PAGES] &&
         (fallow__pages_states(&subject->pages, page, 1) & FALLOW__STATES_REST) != 0) {
         fallow__pages_split(&subject->pages, page);
     }
@@ -163,7 +163,7 @@ static void runs_straddle_words_chunks_and_blocks(void **state)
 {
     (void)state;
     make(600 * (uint64_t)CHUNK);
-    uint64_t block_pages = subject->plan.block_pages;
+    uint64_t block_pages = FALLOW__BLOCK_PAGES;
     take(0, 600 * (uint64_t)CHUNK);
     const uint64_t middles[] = {64, CHUNK, 8 * CHUNK, 64 * CHUNK, block_pages};
     for (size_t i = 0; i < sizeof middles / sizeof middles[0] && middles[i] < subject->plan.page_count; i++) {
@@ -362,7 +362,7 @@ static void a_run_up_to_a_block_that_is_not_accessible(void **state)
 {
     (void)state;
     make(3000000);
-    uint64_t block_pages = subject->plan.block_pages;
+    uint64_t block_pages = FALLOW__BLOCK_PAGES;
     take(block_pages - 10, 10);
     assert_int_equal(fallow__pages_run_end(&subject->pages, block_pages - 10), block_pages);
     assert_int_equal(fallow__pages_run_start(&subject->pages, block_pages - 1), block_pages - 10);
