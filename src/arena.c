@@ -290,6 +290,13 @@ static inline bool page_is_ready(const part *p, uint64_t page)
     return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
 }
 
+/* The bookkeeping of blocks [first, end): the last block of a part may be shorter than the others. */
+static inline size_t blocks_bytes(const part *p, uint64_t first, uint64_t end)
+{
+    size_t cut = end == p->plan.block_count ? p->plan.block_bytes - p->plan.last_block_bytes : 0;
+    return (size_t)(end - first) * p->plan.block_bytes - cut;
+}
+
 static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 {
     uint64_t missing = 0;
@@ -320,7 +327,7 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
             missing_end++;
         }
         fallow_status status = metadata_commit(arena, p, p->blocks + (size_t)block * p->plan.block_bytes,
-                                               (size_t)(missing_end - block) * p->plan.block_bytes, error);
+                                               blocks_bytes(p, block, missing_end), error);
         if (status != FALLOW_OK) {
             return status;
         }
@@ -349,12 +356,13 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh[block / 64] &= ~bit;
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
+        size_t size_bytes = blocks_bytes(p, block, block + 1);
         fallow__os_left left;
         fallow__os_error ignored;
-        if (is_drop && fallow__os_decommit(&p->region, base, p->plan.block_bytes, &left, &ignored) == FALLOW_OK) {
+        if (is_drop && fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored) == FALLOW_OK) {
             p->ready[block / 64] &= ~bit;
-            p->metadata_bytes -= p->plan.block_bytes;
-            taken_back(arena, base, p->plan.block_bytes);
+            p->metadata_bytes -= size_bytes;
+            taken_back(arena, base, size_bytes);
         }
     }
 }
@@ -472,20 +480,25 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
 }
 
 /* Purge or decommit a free, accessible range. A decommit that could only give the memory back counts as done: that is
- * what was asked for, and the stats tell that the pages are still accessible. */
+ * what was asked for, and the stats tell that the pages are still accessible. It has met a limit then (max_map_count),
+ * as the next one would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
 static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
-                                        fallow_purge purge, fallow__os_error *error)
+                                        fallow_purge *purge_inout, fallow__os_error *error)
 {
-    if (purge == FALLOW_PURGE_DECOMMIT) {
+    if (*purge_inout == FALLOW_PURGE_DECOMMIT) {
         uint64_t old_pages = part_state_pages(p, FALLOW__STATES_OLD);
         fallow_status status = free_range_decommit(arena, p, first, count, error);
-        return part_state_pages(p, FALLOW__STATES_OLD) < old_pages ? FALLOW_OK : status;
+        if (status != FALLOW_OK && part_state_pages(p, FALLOW__STATES_OLD) < old_pages) {
+            *purge_inout = FALLOW_PURGE_DONTNEED;
+            return FALLOW_OK;
+        }
+        return status;
     }
     bool is_zero;
     bool is_committed = true;
     arena->purge_calls++;
-    fallow_status status = fallow__os_purge(&p->region, page_address(arena, p, first), pages_bytes(arena, count), purge,
-                                            &is_zero, &is_committed, error);
+    fallow_status status = fallow__os_purge(&p->region, page_address(arena, p, first), pages_bytes(arena, count),
+                                            *purge_inout, &is_zero, &is_committed, error);
     if (status == FALLOW_OK) {
         fallow__pages_set_free(&p->pages, first, count, is_zero ? FALLOW__FREE_ZERO : FALLOW__FREE_LAZY);
     } else if (!is_committed) {
@@ -497,7 +510,7 @@ static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t f
 
 /* Release free pages that are in states of `states`, newest part and highest address first, until no more than
  * keep_pages of them are left. */
-static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, unsigned states, fallow_purge purge,
+static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, unsigned states, fallow_purge *purge_inout,
                                    fallow__os_error *error)
 {
     uint64_t held = arena_state_pages(arena, states);
@@ -511,7 +524,7 @@ static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, uns
                 first += count - (held - keep_pages);
                 count = held - keep_pages;
             }
-            fallow_status status = free_range_release(arena, p, first, count, purge, error);
+            fallow_status status = free_range_release(arena, p, first, count, purge_inout, error);
             if (status != FALLOW_OK) {
                 return status;
             }
@@ -553,7 +566,7 @@ static fallow_status place_check_limit(fallow_arena *arena, place where, bool is
     }
     if (!is_committed || pages_bytes(arena, where.count) <= arena->limit_bytes) {
         fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
-        (void)arena_release(arena, 0, FALLOW__STATES_OLD, purge, error);
+        (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, error);
     }
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return FALLOW_OK;
@@ -746,7 +759,8 @@ static bool part_plan(size_t page_bytes, uint64_t page_count, size_t struct_byte
     layout.head_bytes = struct_bytes + 2 * words * sizeof(uint64_t);
     layout.upper_offset = (size_t)fallow__align_up(layout.head_bytes, 64);
     layout.block_offset = (size_t)fallow__align_up(layout.upper_offset + layout.plan.upper_bytes, os_page);
-    size_t metadata_end = layout.block_offset + (size_t)layout.plan.block_count * layout.plan.block_bytes + os_page;
+    size_t last_block = layout.block_offset + (size_t)(layout.plan.block_count - 1) * layout.plan.block_bytes;
+    size_t metadata_end = last_block + layout.plan.last_block_bytes + os_page; /* and the guard */
     layout.data_offset = (size_t)fallow__align_up(metadata_end, layout.align_bytes);
     if (layout.data_offset > SIZE_MAX - data_bytes) {
         return false;
@@ -774,7 +788,7 @@ static void part_init(part *p, const fallow_region *region, const part_layout *l
     uint64_t last_block = plan.block_count - 1;
     if (plan.page_count % FALLOW__BLOCK_PAGES != 0) {
         p->ready[last_block / 64] |= (uint64_t)1 << (last_block % 64);
-        p->metadata_bytes += plan.block_bytes;
+        p->metadata_bytes += plan.last_block_bytes;
     }
     fallow__pages_init(&p->pages, &plan, start + layout->upper_offset, p->blocks);
 }
@@ -784,7 +798,7 @@ static size_t first_block_bytes(const part_layout *layout, size_t *offset_out)
 {
     const fallow__pages_plan *plan = &layout->plan;
     *offset_out = layout->block_offset + (size_t)(plan->block_count - 1) * plan->block_bytes;
-    return plan->page_count % FALLOW__BLOCK_PAGES != 0 ? plan->block_bytes : 0;
+    return plan->page_count % FALLOW__BLOCK_PAGES != 0 ? plan->last_block_bytes : 0;
 }
 
 /* Commit what part_init writes to. On failure nothing is committed that was granted. */
@@ -820,15 +834,16 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
                                   fallow__os_error *error)
 {
     for (;;) {
-        if (!part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
-            return FALLOW_ERR_INVALID;
+        /* more than fits the addresses of this machine is refused like more than the system has */
+        fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
+        if (part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
+            fallow_region_options options = {
+                .align_bytes = layout_out->align_bytes,
+                .name = arena->name[0] != '\0' ? arena->name : NULL,
+                .flags = arena->region_flags,
+            };
+            status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         }
-        fallow_region_options options = {
-            .align_bytes = layout_out->align_bytes,
-            .name = arena->name[0] != '\0' ? arena->name : NULL,
-            .flags = arena->region_flags,
-        };
-        fallow_status status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         if (status == FALLOW_OK || page_count / 2 < min_pages) {
             return status;
         }
@@ -871,17 +886,20 @@ static size_t part_struct_bytes(void)
     return (size_t)fallow__align_up(sizeof(part), 64);
 }
 
-/* Add a further reservation in which an order surely fits. */
+/* Add a further reservation in which an order surely fits: as large as the first was to be, or as all that there are,
+ * so that they stay few. */
 static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fallow__os_error *error)
 {
     uint64_t min_pages = wanted->count + wanted->align - 1;
     uint64_t page_count = arena->reserve_bytes >> arena->page_shift;
+    uint64_t present = arena_state_pages(arena, FALLOW__STATES_FREE | FALLOW__STATES_USED);
+    page_count = page_count > present ? page_count : present;
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
-        return status == FALLOW_ERR_INVALID ? FALLOW_ERR_EXHAUSTED : status;
+        return status;
     }
     status = part_commit_head(arena, &region, &layout, error);
     if (status != FALLOW_OK) {
@@ -1309,12 +1327,13 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     uint64_t before = arena_state_pages(arena, dirty);
-    fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, arena->purge, &error);
-    if (status == FALLOW_OK && arena->purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
+    fallow_purge purge = arena->purge;
+    fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, &purge, &error);
+    if (status == FALLOW_OK && purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
         /* What was committed ahead or purged holds no memory, but is charged. If the system keeps it (max_map_count),
          * the stats tell: nothing that was asked for has failed. */
         fallow__os_error ignored;
-        (void)arena_release(arena, 0, STATES_FREE_ACCESSIBLE, FALLOW_PURGE_DECOMMIT, &ignored);
+        (void)arena_release(arena, 0, STATES_FREE_ACCESSIBLE, &purge, &ignored);
     }
     uint64_t released = before - arena_state_pages(arena, dirty);
     fallow__os_lock_release(&arena->lock);

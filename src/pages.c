@@ -8,7 +8,7 @@
  * place where it fits, and looks at no more than eight nodes on each level: a run lies wholly inside a child, or it
  * straddles children and shows in their ends and starts.
  *
- *      level 9                       root: one node, whatever the size of the arena
+ *      level 9                       root: one node, as high as the arena needs
  *      ...        +-------+-------+--
  *      level 3    | block | block |     one node for each block of 512 chunks          } upper storage
  *      ------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SH
               "the tree can be as high as the largest arena needs");
 static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
 
-/* A node as it is stored at level 3 and above. Below, it is packed into one word: 20 bits each for start, max and end
- * (a level 2 node has 2^15 pages), 4 for the state, so that eight siblings are one cache line. */
+/* A node as it is stored above level 3. Up to there it is packed into one word: 20 bits each for start, max and end (a
+ * level 3 node has 2^18 pages), 4 for the state, so that eight siblings are one cache line. */
 typedef struct wide_node {
     uint64_t start;
     uint64_t max;
@@ -89,20 +89,19 @@ static inline uint64_t pages_capacity(const fallow__pages *pages)
     return level_pages(pages->levels - 1);
 }
 
-static inline unsigned char *block_place(const fallow__pages *pages, uint64_t block)
-{
-    return pages->blocks + block * pages->block_bytes;
-}
-
 static inline chunk *chunk_place(const fallow__pages *pages, uint64_t chunk_index)
 {
-    return (chunk *)(void *)block_place(pages, chunk_index / BLOCK_CHUNKS) + chunk_index % BLOCK_CHUNKS;
+    unsigned char *planes = pages->planes + chunk_index / BLOCK_CHUNKS * pages->block_bytes;
+    return (chunk *)(void *)planes + chunk_index % BLOCK_CHUNKS;
 }
 
 static inline uint64_t *packed_place(const fallow__pages *pages, unsigned level, uint64_t index)
 {
+    if (level == BLOCK_LEVEL) {
+        return (uint64_t *)(void *)(pages->upper + pages->level_offset[level]) + index;
+    }
     unsigned shift = CHILDREN_SHIFT * (BLOCK_LEVEL - level);
-    unsigned char *block = block_place(pages, index >> shift);
+    unsigned char *block = pages->blocks + (index >> shift) * pages->block_bytes;
     return (uint64_t *)(void *)(block + pages->level_offset[level]) + (index & (((uint64_t)1 << shift) - 1));
 }
 
@@ -113,7 +112,7 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
 
 static inline node node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
-    if (level < BLOCK_LEVEL) {
+    if (level <= BLOCK_LEVEL) {
         uint64_t word = *packed_place(pages, level, index);
         return (node){
             .start = word & PACKED_MASK,
@@ -128,7 +127,7 @@ static inline node node_load(const fallow__pages *pages, unsigned level, uint64_
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
 {
-    if (level < BLOCK_LEVEL) {
+    if (level <= BLOCK_LEVEL) {
         *packed_place(pages, level, index) = value.start | value.max << PACKED_BITS | value.end << (2 * PACKED_BITS) |
                                              (uint64_t)value.state << (3 * PACKED_BITS);
         return;
@@ -189,7 +188,7 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
     uint64_t child_pages = level_pages(level - 1);
     gathering all = {0};
     bool is_uniform = true;
-    if (level > BLOCK_LEVEL) {
+    if (level > BLOCK_LEVEL + 1) {
         const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
         unsigned state = (unsigned)child->state;
         for (unsigned i = 0; i < CHILDREN; i++, child++) {
@@ -687,8 +686,8 @@ static uint64_t page_find(const fallow__pages *pages, uint64_t from)
         if (pages->late[slot] == 0 || base >= limit || base + FALLOW__CHUNK_PAGES <= from) {
             continue;
         }
-        unsigned bit = chunk_next_free(chunk_place(pages, pages->late[slot] - 1),
-                                       from > base ? (unsigned)(from - base) : 0);
+        unsigned bit =
+            chunk_next_free(chunk_place(pages, pages->late[slot] - 1), from > base ? (unsigned)(from - base) : 0);
         if (bit < FALLOW__CHUNK_PAGES && base + bit < limit) {
             limit = base + bit;
         }
@@ -1025,32 +1024,37 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
 /* Where each level lies, and how high the tree is. */
 typedef struct layout {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
-    size_t block_bytes; /* before it is rounded to OS pages */
+    size_t planes_offset; /* in a block, behind its nodes */
     size_t upper_bytes;
     unsigned levels;
 } layout;
 
+static uint64_t chunks_for(uint64_t page_count)
+{
+    return (page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+}
+
+/* Siblings stay together, so each level has room for a multiple of eight nodes, a cache line or four. */
 static void layout_for(uint64_t page_count, layout *layout_out)
 {
-    uint64_t chunk_count = (page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    uint64_t chunk_count = chunks_for(page_count);
     uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
     uint64_t nodes = block_count > 1 ? BLOCK_CHUNKS : fallow__align_up(chunk_count, CHILDREN);
-    *layout_out = (layout){.block_bytes = (size_t)nodes * sizeof(chunk)};
+    *layout_out = (layout){.levels = BLOCK_LEVEL};
     for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
-        layout_out->level_offset[level] = layout_out->block_bytes;
-        layout_out->block_bytes += (size_t)nodes * sizeof(uint64_t);
+        layout_out->level_offset[level] = layout_out->planes_offset;
+        layout_out->planes_offset += (size_t)nodes * sizeof(uint64_t);
         nodes = fallow__align_up(nodes / CHILDREN, CHILDREN);
     }
-    unsigned level = BLOCK_LEVEL;
     for (nodes = block_count;; nodes = (nodes + CHILDREN - 1) / CHILDREN) {
-        layout_out->level_offset[level] = layout_out->upper_bytes;
-        layout_out->upper_bytes += (size_t)(nodes == 1 ? 1 : fallow__align_up(nodes, CHILDREN)) * sizeof(wide_node);
-        level++;
+        size_t node_bytes = layout_out->levels == BLOCK_LEVEL ? sizeof(uint64_t) : sizeof(wide_node);
+        layout_out->level_offset[layout_out->levels] = layout_out->upper_bytes;
+        layout_out->upper_bytes += (size_t)fallow__align_up(nodes, CHILDREN) * node_bytes;
+        layout_out->levels++;
         if (nodes == 1) {
-            break;
+            return;
         }
     }
-    layout_out->levels = level;
 }
 
 void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out)
@@ -1058,10 +1062,16 @@ void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__p
     FALLOW_ASSERT(page_count >= 1 && page_count <= FALLOW__PAGES_MAX);
     layout sizes;
     layout_for(page_count, &sizes);
+    uint64_t chunk_count = chunks_for(page_count);
+    uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
+    uint64_t last_chunks = chunk_count - (block_count - 1) * BLOCK_CHUNKS;
+    size_t last_bytes = sizes.planes_offset + (size_t)last_chunks * sizeof(chunk);
+    size_t full_bytes = block_count > 1 ? sizes.planes_offset + BLOCK_CHUNKS * sizeof(chunk) : last_bytes;
     *plan_out = (fallow__pages_plan){
         .page_count = page_count,
-        .block_count = (page_count + FALLOW__BLOCK_PAGES - 1) / FALLOW__BLOCK_PAGES,
-        .block_bytes = (size_t)fallow__align_up(sizes.block_bytes, os_page_bytes),
+        .block_count = block_count,
+        .block_bytes = (size_t)fallow__align_up(full_bytes, os_page_bytes),
+        .last_block_bytes = (size_t)fallow__align_up(last_bytes, os_page_bytes),
         .upper_bytes = sizes.upper_bytes,
     };
 }
@@ -1072,10 +1082,11 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     layout_for(plan->page_count, &sizes);
     memset(pages, 0, sizeof *pages);
     pages->page_count = plan->page_count;
-    pages->chunk_count = (plan->page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    pages->chunk_count = chunks_for(plan->page_count);
     pages->levels = sizes.levels;
     pages->upper = upper;
     pages->blocks = blocks;
+    pages->planes = pages->blocks + sizes.planes_offset;
     pages->block_bytes = plan->block_bytes;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
