@@ -116,7 +116,8 @@ typedef struct fallow_failure {
     const void *base;       /* the address concerned; NULL where there is none */
     size_t size_bytes;      /* the size concerned; 0 where there is none */
     const char *limit_name; /* the limit that was hit, for example "RLIMIT_AS"; NULL where none was found */
-    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count" */
+    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count"; for "before_commit" what it was
+                               asked for */
 } fallow_failure;
 
 /* Tell about this thread's latest failed call. One ENOMEM has many causes: which one it was is looked up when the call

@@ -220,9 +220,16 @@ static uint64_t range_count(fallow__pages *pages, uint64_t first, uint64_t count
 
 /* --- what the callbacks hear ------------------------------------------------------------------------------- */
 
-static bool granted(fallow_arena *arena, void *base, size_t size_bytes)
+static bool granted(const fallow_arena *arena, void *base, size_t size_bytes)
 {
     return arena->before_commit == NULL || arena->before_commit(arena->callback_context, base, size_bytes);
+}
+
+/* A limit of our own refuses. */
+static fallow_status refused(fallow__os_error *error, const char *limit_name, size_t limit_bytes)
+{
+    *error = (fallow__os_error){.limit_name = limit_name, .limit_value = limit_bytes};
+    return FALLOW_ERR_LIMIT;
 }
 
 static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
@@ -268,7 +275,7 @@ static fallow_status metadata_commit(fallow_arena *arena, part *p, void *base, s
                                      fallow__os_error *error)
 {
     if (!granted(arena, base, size_bytes)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", size_bytes);
     }
     arena->commit_calls++;
     fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
@@ -382,7 +389,7 @@ static void blocks_drop(fallow_arena *arena, place where)
 static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, fallow__os_error *error)
 {
     if (!ranges_granted(arena, p, first, limit)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", pages_bytes(arena, limit - first));
     }
     arena->commit_calls++;
     fallow_status status =
@@ -571,8 +578,7 @@ static fallow_status place_check_limit(fallow_arena *arena, place where, bool is
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return FALLOW_OK;
     }
-    *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-    return FALLOW_ERR_LIMIT;
+    return refused(error, "limit_bytes", arena->limit_bytes);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -815,8 +821,7 @@ static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *
         block_bytes = 0;
     }
     if (!fits_limit(arena, head_bytes + block_bytes)) {
-        *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "limit_bytes", arena->limit_bytes);
     }
     fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
     if (status == FALLOW_OK && block_bytes != 0) {
@@ -916,8 +921,8 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
 /* When the lowest place could not be prepared: a place that needs no commit may still do. */
-static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status refused, place *where_out,
-                                     fallow__os_error *error)
+static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status first_refusal,
+                                     place *where_out, fallow__os_error *error)
 {
     order committed = *wanted;
     committed.flags |= FALLOW_RUN_NO_GROW;
@@ -925,7 +930,7 @@ static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, f
     if (wanted->at != NULL || (wanted->flags & (FALLOW_RUN_UNCOMMITTED | FALLOW_RUN_NO_GROW)) != 0 ||
         !arena_find(arena, &committed, where_out) ||
         place_prepare(arena, *where_out, true, &other_error) != FALLOW_OK) {
-        return refused;
+        return first_refusal;
     }
     *error = other_error;
     return FALLOW_OK;
