@@ -231,7 +231,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *r
  *   size_bytes    bytes, a multiple of its page_bytes; 0 does nothing
  *
  * After success newly committed pages read as zero; already committed pages keep their contents, so committing
- * twice is fine. After failure no page has changed.
+ * twice is fine. After failure no page has changed; except that where the range was partly committed, Linux may have
+ * committed more of it before it refused. Committing or decommitting it again is safe.
  *
  * Errors   FALLOW_ERR_INVALID    the range is not wholly inside the region, or not of whole pages
  *          FALLOW_ERR_COMMIT     the system will not back it: page file, overcommit, RLIMIT_DATA

@@ -384,6 +384,22 @@ static void blocks_drop(fallow_arena *arena, place where)
     blocks_settle(arena, where.part, where.first, where.count, true);
 }
 
+/* A commit over pages of both kinds may have stopped partway (os.h): what the books call inaccessible becomes so. */
+static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit)
+{
+    uint64_t range_first;
+    uint64_t range_pages;
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, STATES_NONE, &range_first, &range_pages);) {
+        fallow__os_left left;
+        fallow__os_error ignored;
+        if (range_pages == limit - first) {
+            return; /* all of one kind: then it was all or nothing */
+        }
+        (void)fallow__os_decommit(&p->region, page_address(arena, p, range_first), pages_bytes(arena, range_pages),
+                                  &left, &ignored);
+    }
+}
+
 /* Commit the inaccessible pages in [first, limit), with one system call over all of it: pages that are committed
  * already do not mind. Only the first and the last are known to be inaccessible. */
 static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, fallow__os_error *error)
@@ -395,6 +411,7 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     fallow_status status =
         fallow__os_commit(&p->region, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
     if (status != FALLOW_OK) {
+        range_undo_commit(arena, p, first, limit);
         ranges_taken_back(arena, p, first, limit, STATES_NONE);
         return status;
     }
