@@ -87,9 +87,9 @@ typedef void (*sim_hook)(void *context, sim_call call, const void *base, size_t 
 /* {0} is Linux with pages of 4 KiB. */
 typedef struct sim_options {
     sim_rules rules;
-    size_t page_bytes;        /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
-    size_t granularity_bytes; /* what reservations begin on; 0 = the page; 64 KiB on Windows */
-    uint64_t space_bytes;     /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
+    size_t page_bytes;           /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
+    size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
+    uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
     uint32_t flags;
     uint64_t seed;
@@ -99,7 +99,9 @@ typedef struct sim_options {
 } sim_options;
 
 /* Start a system in which nothing is reserved yet. The options are copied. false: the host has not got so much address
- * space. One at a time; a program that never begins one has the default. */
+ * space. One at a time. A program that never begins one has what the environment variable FALLOW_SIM says (linux-4K,
+ * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, windows), and fails at its end if anything
+ * is left over. */
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
@@ -122,10 +124,10 @@ typedef struct sim_refusal {
     /* Purge: the pages are left uncommitted. Guard: the contents are dropped, the pages are accessible. */
     bool is_halfway;
 
-    fallow_status status;   /* FALLOW_OK = what this system would say first */
+    fallow_status status; /* FALLOW_OK = what this system would say first */
 } sim_refusal;
 
-/* From now on refuse so; NULL: refuse nothing. What calls need otherwise is checked first: rules and limits. */
+/* From now on refuse so; NULL: refuse nothing. An illegal call stops first; limits refuse what this lets through. */
 void sim_refuse(const sim_refusal *refusal);
 
 /* How many calls were refused by the latest sim_refuse(). 0 after a run means that it came through whole. */
@@ -144,8 +146,8 @@ typedef struct sim_figures {
     uint64_t refused[SIM_CALLS]; /* by a fault, a rule or a limit */
     uint64_t live_locks;         /* made and not destroyed */
     uint64_t held_locks;
-    uint64_t lazy_pages;  /* freed lazily, not written, not taken yet */
-    uint64_t lazy_taken;  /* pages that turned zero behind the program's back, in all */
+    uint64_t lazy_pages; /* freed lazily, not written, not taken yet */
+    uint64_t lazy_taken; /* pages that turned zero behind the program's back, in all */
 } sim_figures;
 
 sim_figures sim_counts(void);
@@ -153,9 +155,9 @@ sim_figures sim_counts(void);
 /* Memory calls so far, locks not counted: for "the same call balance". */
 uint64_t sim_call_count(void);
 
-uint64_t sim_charge(void);            /* bytes charged */
-uint64_t sim_reserved(void);          /* bytes of live reservations */
-uint64_t sim_map_count(void);         /* mappings of them */
+uint64_t sim_charge(void);    /* bytes charged */
+uint64_t sim_reserved(void);  /* bytes of live reservations */
+uint64_t sim_map_count(void); /* mappings of them */
 uint64_t sim_live_reservations(void);
 
 typedef enum sim_state {
