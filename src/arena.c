@@ -381,12 +381,12 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-static void range_set_zero(part *p, uint64_t first, uint64_t limit)
+/* The free pages of a range that are in states of a set are accessible and zero now. */
+static void range_set_zero(part *p, uint64_t first, uint64_t limit, unsigned states)
 {
     uint64_t range_first;
     uint64_t range_pages;
-    for (uint64_t page = first;
-         next_range(&p->pages, &page, limit, FALLOW__STATES(FALLOW__FREE_NONE), &range_first, &range_pages);) {
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
         fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
     }
 }
@@ -426,7 +426,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_zero(p, first, limit);
+            range_set_zero(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE));
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -461,7 +461,8 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
     } else if (memory_is_gone(left)) {
-        fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_ZERO);
+        /* the range may hold pages that were not accessible: they still are not */
+        range_set_zero(p, first, first + count, FALLOW__STATES_OLD);
     }
     return status;
 }
