@@ -14,13 +14,15 @@
  *     int main(void)
  *     {
  *         fallow_arena *arena;
+ *         fallow_arena_stats stats;
  *         void *run;
  *         if (fallow_arena_create(NULL, &arena) != FALLOW_OK) return 1;
  *         if (fallow_arena_alloc(arena, 1 << 20, &run) != FALLOW_OK) return 1;
  *         ((char *)run)[0] = 'f';
+ *         fallow_arena_read_stats(arena, &stats);
+ *         printf("%zu MiB usable, %zu KiB in use\n", stats.usable_bytes >> 20, stats.in_use_bytes >> 10);
  *         fallow_arena_free(arena, run, 1 << 20);
  *         fallow_arena_destroy(arena);
- *         puts("reserved 64 GiB, used 8 KiB");
  *     }
  *
  * Words. A *page* here is an arena's unit of allocation, a power of two of at least the OS page. A *run* is a sequence
@@ -203,6 +205,7 @@ typedef enum fallow_protection {
  *          FALLOW_ERR_ADDRESS_SPACE  RLIMIT_AS, no gap so large, the exact place is taken
  *          FALLOW_ERR_LOCKED         mlockall(MCL_FUTURE) and RLIMIT_MEMLOCK
  *          FALLOW_ERR_MAP_COUNT      vm.max_map_count
+ *          FALLOW_ERR_COMMIT         Windows: not even the page tables of the reservation can be backed
  *          FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Cost     one system call, one more for each attribute (name, fork, dump, huge pages); an aligned reservation takes
  *          up to three. Nothing per byte, except under Wine and qemu.
@@ -355,7 +358,8 @@ typedef struct fallow_run {
 /* Flags of fallow_run_options. */
 enum {
     FALLOW_RUN_ZEROED = 1 << 0,      /* is_zero will be true */
-    FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit */
+    FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit. Its bookkeeping is
+                                        committed, 0.005 % of it, so that splitting and shrinking it cannot fail */
     FALLOW_RUN_TOP_DOWN = 1 << 2,    /* the highest address at which it fits, in the oldest reservation where it does */
     FALLOW_RUN_NO_CACHE = 1 << 3,    /* not from or through a thread's cache (this version has none) */
     FALLOW_RUN_NO_GROW = 1 << 4      /* only from memory that is committed already; else FALLOW_ERR_EXHAUSTED */
@@ -435,6 +439,9 @@ FALLOW_API void fallow_arena_destroy(fallow_arena *arena);
  *
  *   size_bytes   bytes, not 0; rounded up to whole pages of the arena
  *   base_out     the run; readable and writable. Its contents are unspecified: fallow_arena_alloc_run tells or clears
+ *
+ * Where the system refuses to back that place, smaller steps are tried, then a place that is backed already. Near
+ * limit_bytes the memory of free pages is given back first, whether or not that is enough.
  *
  * Errors   FALLOW_ERR_INVALID        size 0, or too large to round
  *          FALLOW_ERR_LIMIT          limit_bytes, or before_commit

@@ -39,6 +39,10 @@ typedef struct fallow__os_error {
 /* The OS page in bytes: a power of two, the same for the life of the process. Cheap: may be called anywhere. */
 size_t fallow__os_page_bytes(void);
 
+/* Fill in what kind of system this is: page_bytes, granularity_bytes, address_space_bytes, is_emulated and is_wine; the
+ * rest is 0. For the first arena of a process, which should not wait for files to be read. */
+void fallow__os_kind(fallow_system *system_out);
+
 /* Fill in all that the OS tells of a fallow_system: everything but what config.c decides (purge, reserve_bytes, their
  * sources, environment_error). Probes run once per process. */
 void fallow__os_system(fallow_system *system_out);
