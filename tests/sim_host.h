@@ -18,11 +18,12 @@ typedef enum sim_host_access {
 
 size_t sim_host_page_bytes(void);
 
-/* As much address space as a simulation has unless it asks for more. */
+/* As much address space as a simulation has unless it asks for some; halved where the host has not got it. */
 uint64_t sim_host_space_bytes(void);
 
 /* Addresses that fault. NULL: there is not so much room. */
 void *sim_host_reserve(size_t size_bytes, size_t align_bytes);
+void *sim_host_reserve_low(size_t size_bytes); /* below 4 GiB */
 void sim_host_release(void *base, size_t size_bytes);
 
 /* Contents gone, memory given back, faults. */

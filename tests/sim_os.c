@@ -42,6 +42,10 @@ enum {
     OTHER_MAPPINGS = 20
 };
 
+#define LEAST_SPACE ((uint64_t)64 << 20)
+#define LOW_SPACE ((size_t)512 << 20)
+#define SPACE_WITHOUT_LIMIT ((uint64_t)128 << 30)
+
 typedef struct span {
     uint64_t first; /* page of its area; it ends where the next begins */
     sim_state state;
@@ -70,13 +74,19 @@ typedef struct range {
     uint64_t count;
 } range;
 
+/* Addresses where reservations can lie. */
+typedef struct zone {
+    char *base;
+    size_t size_bytes;
+} zone;
+
 static struct {
     bool is_begun;
     sim_options options;
     size_t page_bytes;
     size_t granularity_bytes;
-    char *space;
-    size_t space_bytes;
+    zone low;  /* below 4 GiB; empty where the host has no room there, or everything is low */
+    zone high; /* above it */
     area *lowest;
     area *highest;
     uint64_t live_reservations;
@@ -451,11 +461,15 @@ static bool write_settles(const void *address)
     return true; /* or it was settled while this thread waited */
 }
 
+static bool zone_holds(const zone *room, const void *address)
+{
+    return (uintptr_t)address - (uintptr_t)room->base < room->size_bytes;
+}
+
 /* In the signal handler of a thread that has touched memory; never inside the simulation itself. */
 static bool is_write_fine(void *address)
 {
-    bool is_inside = (char *)address >= sim.space && (char *)address < sim.space + sim.space_bytes;
-    if (!is_inside || mutex_is_ours()) {
+    if ((!zone_holds(&sim.low, address) && !zone_holds(&sim.high, address)) || mutex_is_ours()) {
         return false;
     }
     mutex_acquire();
@@ -807,56 +821,56 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
 
 /* --- reserve and release -------------------------------------------------------------------------------------- */
 
-/* Where areas may lie between `below` and the next one, as addresses. */
-typedef struct gap {
-    area *below; /* NULL: the space's beginning */
+/* Where a reservation goes: behind which area, at which address. */
+typedef struct spot {
+    area *below; /* NULL: it is the lowest */
     uintptr_t first;
-    uintptr_t end;
-} gap;
+} spot;
 
-static gap gap_above(area *below)
+typedef struct wish {
+    const zone *room;
+    size_t size_bytes;
+    size_t align_bytes; /* at least the granularity */
+} wish;
+
+static uintptr_t larger(uintptr_t one, uintptr_t other)
+{
+    return one > other ? one : other;
+}
+
+/* The free addresses of the zone above an area: [*first_out, *end_out), which may be empty. false: too few. */
+static bool gap_above(const wish *wanted, const area *below, uintptr_t *first_out, uintptr_t *end_out)
 {
     const area *above = below != NULL ? below->next : sim.lowest;
-    uintptr_t first = (uintptr_t)(below != NULL ? area_end(below) : sim.space);
-    return (gap){
-        .below = below,
-        .first = (uintptr_t)fallow__align_up(first, sim.granularity_bytes),
-        .end = (uintptr_t)(above != NULL ? above->base : sim.space + sim.space_bytes),
-    };
+    uintptr_t zone_first = (uintptr_t)wanted->room->base;
+    uintptr_t zone_end = zone_first + wanted->room->size_bytes;
+    uintptr_t first = larger(below != NULL ? (uintptr_t)area_end(below) : 0, zone_first);
+    *first_out = (uintptr_t)fallow__align_up(first, sim.granularity_bytes);
+    *end_out = above != NULL && (uintptr_t)above->base < zone_end ? (uintptr_t)above->base : zone_end;
+    return *first_out <= *end_out && wanted->size_bytes <= *end_out - *first_out;
 }
 
-/* A size rounded up to what it takes of the space. */
-static uint64_t footprint(size_t size_bytes)
+static bool place_at(const wish *wanted, uintptr_t address, spot *spot_out)
 {
-    return fallow__align_up((uint64_t)size_bytes, sim.granularity_bytes);
-}
-
-static bool gap_fits(gap room, size_t size_bytes, uintptr_t first)
-{
-    return first >= room.first && first <= room.end && footprint(size_bytes) <= room.end - first;
-}
-
-/* Exactly there. */
-static bool place_at(uintptr_t first, size_t size_bytes, size_t align_bytes, area **below_out)
-{
-    area *below = NULL;
-    for (area *a = sim.lowest; a != NULL && (uintptr_t)a->base < first; a = a->next) {
-        below = a;
+    uintptr_t first;
+    uintptr_t end;
+    *spot_out = (spot){.first = address};
+    for (area *a = sim.lowest; a != NULL && (uintptr_t)a->base < address; a = a->next) {
+        spot_out->below = a;
     }
-    *below_out = below;
-    return (first & (align_bytes - 1)) == 0 && gap_fits(gap_above(below), size_bytes, first);
+    return (address & (wanted->align_bytes - 1)) == 0 && gap_above(wanted, spot_out->below, &first, &end) &&
+           address >= first && address <= end && wanted->size_bytes <= end - address;
 }
 
-/* Linux takes the highest place, which puts reservations side by side; Windows the lowest. */
-static bool place_highest(size_t size_bytes, size_t align_bytes, area **below_out, uintptr_t *first_out)
+/* Linux takes the highest place, which puts reservations side by side. */
+static bool place_highest(const wish *wanted, spot *spot_out)
 {
+    uintptr_t first;
+    uintptr_t end;
     for (area *below = sim.highest;; below = below->previous) {
-        gap room = gap_above(below);
-        if (room.first <= room.end && footprint(size_bytes) <= room.end - room.first) {
-            uintptr_t first = (room.end - (uintptr_t)footprint(size_bytes)) & ~(uintptr_t)(align_bytes - 1);
-            if (first >= room.first) {
-                *below_out = below;
-                *first_out = first;
+        if (gap_above(wanted, below, &first, &end)) {
+            *spot_out = (spot){below, (end - wanted->size_bytes) & ~(uintptr_t)(wanted->align_bytes - 1)};
+            if (spot_out->first >= first) {
                 return true;
             }
         }
@@ -866,15 +880,17 @@ static bool place_highest(size_t size_bytes, size_t align_bytes, area **below_ou
     }
 }
 
-static bool place_lowest(size_t size_bytes, size_t align_bytes, area **below_out, uintptr_t *first_out)
+/* Windows takes the lowest. */
+static bool place_lowest(const wish *wanted, spot *spot_out)
 {
+    uintptr_t first;
+    uintptr_t end;
     for (area *below = NULL;; below = below != NULL ? below->next : sim.lowest) {
-        gap room = gap_above(below);
-        uintptr_t first = (room.first + (align_bytes - 1)) & ~(uintptr_t)(align_bytes - 1);
-        if (first >= room.first && gap_fits(room, size_bytes, first)) {
-            *below_out = below;
-            *first_out = first;
-            return true;
+        if (gap_above(wanted, below, &first, &end)) {
+            *spot_out = (spot){below, (first + (wanted->align_bytes - 1)) & ~(uintptr_t)(wanted->align_bytes - 1)};
+            if (spot_out->first >= first && spot_out->first <= end && wanted->size_bytes <= end - spot_out->first) {
+                return true;
+            }
         }
         if (below == sim.highest) {
             return false;
@@ -882,22 +898,24 @@ static bool place_lowest(size_t size_bytes, size_t align_bytes, area **below_out
     }
 }
 
-static bool place(size_t size_bytes, const fallow_region_options *options, area **below_out, uintptr_t *first_out)
+static bool place(size_t size_bytes, const fallow_region_options *options, spot *spot_out)
 {
+    bool is_low = (options->flags & FALLOW_REGION_LOW_4G) != 0 && sizeof(void *) == 8;
+    bool is_exact = (options->flags & FALLOW_REGION_EXACT) != 0;
     size_t align_bytes = options->align_bytes > sim.granularity_bytes ? options->align_bytes : sim.granularity_bytes;
-    bool is_low = (options->flags & FALLOW_REGION_LOW_4G) != 0 && sizeof(void *) == 8; /* the space is not there */
-    if (is_low || size_bytes > sim.space_bytes) {
+    wish low = {&sim.low, size_bytes, align_bytes};
+    wish high = {&sim.high, size_bytes, align_bytes};
+    wish *wanted = is_low ? &low : &high;
+    /* what a reservation takes of the space */
+    if (!fallow__align_up_checked(size_bytes, sim.granularity_bytes, &low.size_bytes)) {
         return false;
     }
-    *first_out = (uintptr_t)options->hint;
-    if (options->hint != NULL && place_at(*first_out, size_bytes, align_bytes, below_out)) {
+    high.size_bytes = low.size_bytes;
+    if (options->hint != NULL && (place_at(&low, (uintptr_t)options->hint, spot_out) ||
+                                  (!is_low && place_at(&high, (uintptr_t)options->hint, spot_out)))) {
         return true;
     }
-    if ((options->flags & FALLOW_REGION_EXACT) != 0) {
-        return false;
-    }
-    return is_windows() ? place_lowest(size_bytes, align_bytes, below_out, first_out)
-                        : place_highest(size_bytes, align_bytes, below_out, first_out);
+    return !is_exact && (is_windows() ? place_lowest(wanted, spot_out) : place_highest(wanted, spot_out));
 }
 
 static uint32_t flags_in_force(uint32_t flags)
@@ -965,7 +983,7 @@ static area *area_create(uintptr_t first, size_t size_bytes, uint32_t flags, boo
 {
     area *a = allocate(NULL, 1, sizeof(area));
     *a = (area){
-        .base = sim.space + (first - (uintptr_t)sim.space),
+        .base = (char *)first,
         .page_count = size_bytes / sim.page_bytes,
         .attributes = flags & ATTRIBUTES,
         .has_name = has_name && !is_windows(),
@@ -1001,10 +1019,9 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     if (is_refused(SIM_RESERVE)) {
         return leave(fail_as_planned(SIM_RESERVE, error_out));
     }
-    area *below;
-    uintptr_t first;
+    spot where;
     fallow_status status = why_no_reserve(size_bytes);
-    if (status == FALLOW_OK && !place(size_bytes, options, &below, &first)) {
+    if (status == FALLOW_OK && !place(size_bytes, options, &where)) {
         status = FALLOW_ERR_ADDRESS_SPACE;
     }
     if (status != FALLOW_OK) {
@@ -1015,8 +1032,8 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
         flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
     }
     uint64_t before = sim.mapping_count;
-    area *a = area_create(first, size_bytes, flags, options->name != NULL && options->name[0] != '\0');
-    area_link(a, below);
+    area *a = area_create(where.first, size_bytes, flags, options->name != NULL && options->name[0] != '\0');
+    area_link(a, where.below);
     if (sim.mapping_count > before && is_over_mappings(sim.mapping_count, 0)) {
         area_destroy(a);
         return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
@@ -1592,38 +1609,51 @@ static sim_options completed(const sim_options *given)
         bool is_coarse = options.rules == SIM_WINDOWS && options.page_bytes < 64 * KIB;
         options.granularity_bytes = is_coarse ? 64 * KIB : options.page_bytes;
     }
-    if (options.space_bytes == 0) {
-        options.space_bytes = sim_host_space_bytes();
-    }
     for (int limit = 0; limit < SIM_LIMITS; limit++) {
         options.limits[limit] = options.limits[limit] != 0 ? options.limits[limit] : SIM_NO_LIMIT;
     }
     return options;
 }
 
+/* What was asked for; else as much as the host has. */
+static bool zones_reserve(uint64_t asked_bytes)
+{
+    const size_t align_bytes = sizeof(void *) < 8 ? (size_t)16 << 20 : (size_t)1 << 30;
+    uint64_t size_bytes = asked_bytes != 0 ? asked_bytes : sim_host_space_bytes();
+    for (; size_bytes >= LEAST_SPACE; size_bytes /= 2) {
+        void *base = size_bytes <= SIZE_MAX / 2 ? sim_host_reserve((size_t)size_bytes, align_bytes) : NULL;
+        if (base != NULL) {
+            sim.high = (zone){base, (size_t)size_bytes};
+            sim.low = (zone){sizeof(void *) < 8 ? NULL : sim_host_reserve_low(LOW_SPACE), LOW_SPACE};
+            sim.low.size_bytes = sim.low.base != NULL ? LOW_SPACE : 0;
+            return true;
+        }
+        if (asked_bytes != 0) {
+            return false;
+        }
+    }
+    return false;
+}
+
 bool sim_begin(const sim_options *given)
 {
-    sim_options options = completed(given);
-    const size_t align_bytes = sizeof(void *) < 8 ? (size_t)16 << 20 : (size_t)1 << 30;
     if (sim.is_begun) {
         fprintf(stderr, "sim_begin: one has begun already\n");
         abort();
     }
-    if (options.space_bytes > SIZE_MAX / 2) {
-        return false;
-    }
-    char *space = sim_host_reserve((size_t)options.space_bytes, align_bytes);
-    if (space == NULL) {
-        return false;
-    }
     memset(&sim, 0, sizeof sim);
+    if (!zones_reserve(given->space_bytes)) {
+        return false;
+    }
+    sim.options = completed(given);
     sim.is_begun = true;
-    sim.options = options;
-    sim.page_bytes = options.page_bytes;
-    sim.granularity_bytes = options.granularity_bytes;
-    sim.space = space;
-    sim.space_bytes = (size_t)options.space_bytes;
-    sim.random = options.seed;
+    sim.page_bytes = sim.options.page_bytes;
+    sim.granularity_bytes = sim.options.granularity_bytes;
+    sim.random = sim.options.seed;
+    /* a space in which 64 GiB cannot be reserved is a limit, and is told as one */
+    if (sim.high.size_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > sim.high.size_bytes) {
+        sim.options.limits[SIM_LIMIT_ADDRESSES] = sim.high.size_bytes;
+    }
     atomic_store(&live_locks, 0);
     atomic_store(&held_locks, 0);
     sim_host_watch(is_write_fine);
@@ -1654,7 +1684,10 @@ bool sim_end(void)
     while (sim.lowest != NULL) {
         area_destroy(sim.lowest);
     }
-    sim_host_release(sim.space, sim.space_bytes);
+    sim_host_release(sim.high.base, sim.high.size_bytes);
+    if (sim.low.base != NULL) {
+        sim_host_release(sim.low.base, sim.low.size_bytes);
+    }
     sim.is_begun = false;
     return is_clean;
 }

@@ -28,15 +28,15 @@ size_t sim_host_page_bytes(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* 512 GiB: what every sanitizer leaves room for. */
+/* 66 TiB: room for an arena of 64; what lies below a position-independent program has room for it. */
 uint64_t sim_host_space_bytes(void)
 {
-    return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(512) << 30;
+    return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(66) << 40;
 }
 
 void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
 {
-    void *wish = sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 44); /* the same in every run */
+    void *wish = sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 40); /* the same in every run */
     if (size_bytes > SIZE_MAX - align_bytes) {
         return NULL;
     }
@@ -50,6 +50,24 @@ void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
     require(tail == 0 || munmap(mapped + head + size_bytes, tail) == 0, "sim_host: munmap");
     (void)madvise(mapped + head, size_bytes, MADV_DONTDUMP);
     return mapped + head;
+}
+
+/* Some sanitizers have their own mappings there. */
+void *sim_host_reserve_low(size_t size_bytes)
+{
+    enum {
+        FIXED_NOREPLACE = 0x100000
+    };
+    for (uintptr_t first = (uintptr_t)1 << 28; first < (uintptr_t)7 << 29; first += (uintptr_t)1 << 28) {
+        void *base = mmap((void *)first, size_bytes, PROT_NONE, FLAGS | FIXED_NOREPLACE, -1, 0);
+        if (base == (void *)first) {
+            return base;
+        }
+        if (base != MAP_FAILED) {
+            munmap(base, size_bytes);
+        }
+    }
+    return NULL;
 }
 
 void sim_host_release(void *base, size_t size_bytes)

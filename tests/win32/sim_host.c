@@ -40,6 +40,17 @@ void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
     return mapped == NULL ? NULL : mapped + ((size_t)(0 - (uintptr_t)mapped) & (align_bytes - 1));
 }
 
+void *sim_host_reserve_low(size_t size_bytes)
+{
+    for (uintptr_t first = (uintptr_t)1 << 28; first < (uintptr_t)7 << 29; first += (uintptr_t)1 << 28) {
+        void *base = VirtualAlloc((void *)first, size_bytes, MEM_RESERVE, PAGE_NOACCESS);
+        if (base != NULL) {
+            return base;
+        }
+    }
+    return NULL;
+}
+
 void sim_host_release(void *base, size_t size_bytes)
 {
     (void)size_bytes;
