@@ -261,6 +261,17 @@ static bool ranges_granted(fallow_arena *arena, part *p, uint64_t first, uint64_
     return true;
 }
 
+/* What the system still does for a range after it was asked to decommit it. */
+static bool memory_is_gone(fallow__os_left left)
+{
+    return left != FALLOW__OS_LEFT_ALL;
+}
+
+static bool is_accessible(fallow__os_left left)
+{
+    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
+}
+
 /* --- committing -------------------------------------------------------------------------------------------- */
 
 /* Commit bookkeeping: granted, committed and counted, or nothing. */
@@ -341,7 +352,7 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
 }
 
 /* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
- * does not take back stays ready: it is accessible and zero, which is all that ready means. */
+ * leaves accessible stays ready: it is zero, and that is all that ready means. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -359,7 +370,11 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         size_t size_bytes = blocks_bytes(p, block, block + 1);
         fallow__os_left left;
         fallow__os_error ignored;
-        if (is_drop && fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored) == FALLOW_OK) {
+        if (!is_drop) {
+            continue;
+        }
+        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
+        if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
             taken_back(arena, base, size_bytes);
@@ -450,17 +465,6 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
-
-/* What the system still does for a range after it was asked to decommit it. */
-static bool memory_is_gone(fallow__os_left left)
-{
-    return left != FALLOW__OS_LEFT_ALL;
-}
-
-static bool is_accessible(fallow__os_left left)
-{
-    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
-}
 
 /* Decommit a free range, and write down what came of it. */
 static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
@@ -559,21 +563,35 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
+static fallow_status fail_limit(const fallow_arena *arena, fallow__os_error *error)
+{
+    *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
+    return FALLOW_ERR_LIMIT;
+}
+
 /* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
+static void arena_release_old(fallow_arena *arena)
+{
+    fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
+    fallow__os_error ignored;
+    (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, &ignored);
+}
+
+/* Whether a run may be backed at all. */
+static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_committed)
+{
+    return arena->limit_bytes == 0 || !is_committed || count <= arena->limit_bytes >> arena->page_shift;
+}
+
 static fallow_status place_check_limit(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
 {
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return FALLOW_OK;
     }
-    if (!is_committed || pages_bytes(arena, where.count) <= arena->limit_bytes) {
-        fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
-        (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, error);
+    if (is_within_limit(arena, where.count, is_committed)) {
+        arena_release_old(arena);
     }
-    if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
-        return FALLOW_OK;
-    }
-    *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-    return FALLOW_ERR_LIMIT;
+    return fits_limit(arena, place_new_bytes(arena, where, is_committed)) ? FALLOW_OK : fail_limit(arena, error);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -816,8 +834,10 @@ static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *
         block_bytes = 0;
     }
     if (!fits_limit(arena, head_bytes + block_bytes)) {
-        *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-        return FALLOW_ERR_LIMIT;
+        arena_release_old(arena);
+        if (!fits_limit(arena, head_bytes + block_bytes)) {
+            return fail_limit(arena, error);
+        }
     }
     fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
     if (status == FALLOW_OK && block_bytes != 0) {
@@ -898,6 +918,9 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
+    if (!is_within_limit(arena, wanted->count, (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0)) {
+        return fail_limit(arena, error);
+    }
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
         return status;
