@@ -268,6 +268,17 @@ static bool ranges_granted(fallow_arena *arena, part *p, uint64_t first, uint64_
     return true;
 }
 
+/* What the system still does for a range after it was asked to decommit it. */
+static bool memory_is_gone(fallow__os_left left)
+{
+    return left != FALLOW__OS_LEFT_ALL;
+}
+
+static bool is_accessible(fallow__os_left left)
+{
+    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
+}
+
 /* --- committing -------------------------------------------------------------------------------------------- */
 
 /* Commit bookkeeping: granted, committed and counted, or nothing. */
@@ -348,7 +359,7 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
 }
 
 /* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
- * does not take back stays ready: it is accessible and zero, which is all that ready means. */
+ * leaves accessible stays ready: it is zero, and that is all that ready means. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -366,7 +377,11 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         size_t size_bytes = blocks_bytes(p, block, block + 1);
         fallow__os_left left;
         fallow__os_error ignored;
-        if (is_drop && fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored) == FALLOW_OK) {
+        if (!is_drop) {
+            continue;
+        }
+        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
+        if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
             taken_back(arena, base, size_bytes);
@@ -418,12 +433,12 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-static void range_set_zero(part *p, uint64_t first, uint64_t limit)
+/* The free pages of a range that are in states of a set are accessible and zero now. */
+static void range_set_zero(part *p, uint64_t first, uint64_t limit, unsigned states)
 {
     uint64_t range_first;
     uint64_t range_pages;
-    for (uint64_t page = first;
-         next_range(&p->pages, &page, limit, FALLOW__STATES(FALLOW__FREE_NONE), &range_first, &range_pages);) {
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
         fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
     }
 }
@@ -463,7 +478,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_zero(p, first, limit);
+            range_set_zero(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE));
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -474,17 +489,6 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
-
-/* What the system still does for a range after it was asked to decommit it. */
-static bool memory_is_gone(fallow__os_left left)
-{
-    return left != FALLOW__OS_LEFT_ALL;
-}
-
-static bool is_accessible(fallow__os_left left)
-{
-    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
-}
 
 /* Decommit a free range, and write down what came of it. */
 static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
@@ -498,7 +502,8 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
     } else if (memory_is_gone(left)) {
-        fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_ZERO);
+        /* the range may hold pages that were not accessible: they still are not */
+        range_set_zero(p, first, first + count, FALLOW__STATES_OLD);
     }
     return status;
 }
@@ -583,19 +588,30 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
 }
 
 /* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
+static void arena_release_old(fallow_arena *arena)
+{
+    fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
+    fallow__os_error ignored;
+    (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, &ignored);
+}
+
+/* Whether a run may be backed at all. */
+static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_committed)
+{
+    return arena->limit_bytes == 0 || !is_committed || count <= arena->limit_bytes >> arena->page_shift;
+}
+
 static fallow_status place_check_limit(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
 {
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return FALLOW_OK;
     }
-    if (!is_committed || pages_bytes(arena, where.count) <= arena->limit_bytes) {
-        fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
-        (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, error);
+    if (is_within_limit(arena, where.count, is_committed)) {
+        arena_release_old(arena);
     }
-    if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
-        return FALLOW_OK;
-    }
-    return refused(error, "limit_bytes", arena->limit_bytes);
+    return fits_limit(arena, place_new_bytes(arena, where, is_committed))
+               ? FALLOW_OK
+               : refused(error, "limit_bytes", arena->limit_bytes);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -838,7 +854,10 @@ static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *
         block_bytes = 0;
     }
     if (!fits_limit(arena, head_bytes + block_bytes)) {
-        return refused(error, "limit_bytes", arena->limit_bytes);
+        arena_release_old(arena);
+        if (!fits_limit(arena, head_bytes + block_bytes)) {
+            return refused(error, "limit_bytes", arena->limit_bytes);
+        }
     }
     fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
     if (status == FALLOW_OK && block_bytes != 0) {
@@ -919,6 +938,9 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
+    if (!is_within_limit(arena, wanted->count, (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0)) {
+        return refused(error, "limit_bytes", arena->limit_bytes);
+    }
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
         return status;

@@ -11,6 +11,7 @@
 #define TIB ((uint64_t)1 << 40)
 
 #define ARENA_BYTES (32 * MIB) /* small enough for every system, Wine and 32 bits included */
+#define ARENA_PAGES 1024       /* where a test counts in pages: of 64 KiB they are more than that */
 
 #if defined(__SANITIZE_THREAD__)
 #define HAS_TSAN 1
@@ -24,6 +25,11 @@
 #endif
 
 static fallow_system facts;
+
+static size_t arena_bytes(void)
+{
+    return ARENA_PAGES * facts.page_bytes > ARENA_BYTES ? ARENA_PAGES * facts.page_bytes : ARENA_BYTES;
+}
 
 /* Whether reserving terabytes is free here. */
 static bool can_reserve_much(void)
@@ -92,7 +98,7 @@ static fallow_arena *make(fallow_arena_options options)
 {
     fallow_arena *arena = NULL;
     if (options.reserve_bytes == 0) {
-        options.reserve_bytes = ARENA_BYTES;
+        options.reserve_bytes = arena_bytes();
     }
     assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
     assert_non_null(arena);
@@ -972,7 +978,7 @@ static uint64_t work_with_refusals(uint64_t from, uint64_t count, fallow_purge p
 {
     grants g = {.refuse_from = from, .refuse_to = from + count};
     fallow_arena_options options = {
-        .reserve_bytes = 4 * MIB,
+        .reserve_bytes = 512 * (facts.page_bytes > 8 * KIB ? facts.page_bytes : 8 * KIB),
         .grow_bytes = 64 * KIB,
         .purge = purge,
         .before_commit = before_commit,

@@ -1,0 +1,146 @@
+/* The memory below the simulation: one PROT_NONE mapping, and SIGSEGV. */
+#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore */
+
+#include "../sim_host.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+};
+
+static void require(bool is_done, const char *what)
+{
+    if (!is_done) {
+        perror(what);
+        abort();
+    }
+}
+
+size_t sim_host_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* 66 TiB: room for an arena of 64; what lies below a position-independent program has room for it. */
+uint64_t sim_host_space_bytes(void)
+{
+    return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(66) << 40;
+}
+
+void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
+{
+    void *wish = sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 40); /* the same in every run */
+    if (size_bytes > SIZE_MAX - align_bytes) {
+        return NULL;
+    }
+    char *mapped = mmap(wish, size_bytes + align_bytes, PROT_NONE, FLAGS, -1, 0);
+    if (mapped == MAP_FAILED) {
+        return NULL;
+    }
+    size_t head = (size_t)(0 - (uintptr_t)mapped) & (align_bytes - 1);
+    size_t tail = align_bytes - head;
+    require(head == 0 || munmap(mapped, head) == 0, "sim_host: munmap");
+    require(tail == 0 || munmap(mapped + head + size_bytes, tail) == 0, "sim_host: munmap");
+    (void)madvise(mapped + head, size_bytes, MADV_DONTDUMP);
+    return mapped + head;
+}
+
+/* Some sanitizers have their own mappings there. */
+void *sim_host_reserve_low(size_t size_bytes)
+{
+    enum {
+        FIXED_NOREPLACE = 0x100000
+    };
+    for (uintptr_t first = (uintptr_t)1 << 28; first < (uintptr_t)7 << 29; first += (uintptr_t)1 << 28) {
+        void *base = mmap((void *)first, size_bytes, PROT_NONE, FLAGS | FIXED_NOREPLACE, -1, 0);
+        if (base == (void *)first) {
+            return base;
+        }
+        if (base != MAP_FAILED) {
+            munmap(base, size_bytes);
+        }
+    }
+    return NULL;
+}
+
+void sim_host_release(void *base, size_t size_bytes)
+{
+    require(munmap(base, size_bytes) == 0, "sim_host: munmap");
+}
+
+void sim_host_drop(void *base, size_t size_bytes)
+{
+    require(mmap(base, size_bytes, PROT_NONE, FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED, "sim_host: mmap");
+    (void)madvise(base, size_bytes, MADV_DONTDUMP); /* or it would not merge with its neighbours */
+}
+
+void sim_host_set_access(void *base, size_t size_bytes, sim_host_access access)
+{
+    static const int bits[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC};
+    require(mprotect(base, size_bytes, bits[access]) == 0, "sim_host: mprotect");
+}
+
+void sim_host_zero(void *base, size_t size_bytes, sim_host_access access)
+{
+    (void)access;
+    require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+}
+
+size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes)
+{
+    unsigned char vector[4096];
+    const size_t host_bytes = sim_host_page_bytes();
+    size_t page_count = 0;
+    size_t counted = SIZE_MAX; /* the page that was counted last */
+    for (size_t offset = 0; offset < size_bytes; offset += sizeof vector * host_bytes) {
+        size_t left_bytes = size_bytes - offset;
+        size_t now_bytes = left_bytes < sizeof vector * host_bytes ? left_bytes : sizeof vector * host_bytes;
+        require(mincore((char *)base + offset, now_bytes, vector) == 0, "sim_host: mincore");
+        for (size_t i = 0; i < now_bytes / host_bytes; i++) {
+            size_t page = (offset + i * host_bytes) / page_bytes;
+            if ((vector[i] & 1) != 0 && page != counted) {
+                counted = page;
+                page_count++;
+            }
+        }
+    }
+    return page_count * page_bytes;
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------ */
+
+static bool (*ask)(void *address);
+static struct sigaction before;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)context;
+    if (!ask(info->si_addr)) {
+        sigaction(SIGSEGV, &before, NULL); /* the instruction faults again, and is no longer ours */
+    }
+}
+
+void sim_host_watch(bool (*is_write_fine)(void *address))
+{
+    struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction found;
+    ask = is_write_fine;
+    sigemptyset(&ours.sa_mask);
+    require(sigaction(SIGSEGV, &ours, &found) == 0, "sim_host: sigaction");
+    if ((found.sa_flags & SA_SIGINFO) == 0 || found.sa_sigaction != on_fault) {
+        before = found;
+    }
+}
+
+void sim_host_yield(void)
+{
+    sched_yield();
+}

@@ -1,0 +1,1732 @@
+/* The simulated system: sim_os.h tells what it does, this file how.
+ *
+ * The address space is a sorted list of *areas*, one for each reservation. An area is a sorted array of *spans*: the
+ * longest ranges of pages that are in one state. So the cost follows the number of differences, not of pages.
+ *
+ *      area      base                                                            base + page_count * page
+ *      spans     | reserved | committed | committed, lazy | reserved, charged | reserved ... |
+ *
+ * Every change of pages is an *edit*: the range is cut out of the spans, its spans are changed, and the figures (charge,
+ * mappings) follow; then either it stands, and equal neighbours are joined, or the saved spans are put back.
+ *
+ * A *mapping* is what the kernel would count: a longest range with one protection, one charge and one set of attributes.
+ * On Linux it can reach from one reservation into the next, on Windows it cannot. The count is that of their beginnings.
+ *
+ * A page that was freed lazily lies on read-only memory, so that its first write is seen: the host asks
+ * is_write_fine(), and the page stops being lazy.
+ *
+ * Invariants, while the mutex is free
+ *   - no two neighbouring spans of an area are equal; the first begins at 0; none is empty
+ *   - charged_pages, lazy_pages and mapping_count are sums over all spans
+ *   - the host's access to a page is host_access(its span) */
+#include "sim_os.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "sim_host.h"
+
+#define KIB ((size_t)1024)
+#define ATTRIBUTES \
+    ((uint32_t)(FALLOW_REGION_NO_FORK | FALLOW_REGION_WIPE_ON_FORK | FALLOW_REGION_NO_DUMP | FALLOW_REGION_HUGE_PAGES))
+
+/* What a program has beside its reservations: made up, and never changing. */
+#define OTHER_VIRTUAL ((uint64_t)64 << 20)
+#define OTHER_RESIDENT ((uint64_t)8 << 20)
+#define OTHER_COMMITTED ((uint64_t)4 << 20)
+enum {
+    OTHER_MAPPINGS = 20
+};
+
+#define LEAST_SPACE ((uint64_t)64 << 20)
+#define LOW_SPACE ((size_t)512 << 20)
+#define SPACE_WITHOUT_LIMIT ((uint64_t)128 << 30)
+
+typedef struct span {
+    uint64_t first; /* page of its area; it ends where the next begins */
+    sim_state state;
+    fallow_protection protection; /* of the mapping; a guard in the page table leaves it as it is */
+    bool is_charged;
+    bool is_lazy; /* committed pages only */
+    bool has_name;
+    uint32_t attributes;
+} span;
+
+typedef struct area {
+    struct area *next; /* at higher addresses */
+    struct area *previous;
+    char *base;
+    uint64_t page_count;
+    uint32_t attributes;
+    bool has_name;
+    size_t span_count;
+    size_t span_room;
+    span *spans;
+} area;
+
+typedef struct range {
+    area *area;
+    uint64_t first;
+    uint64_t count;
+} range;
+
+/* Addresses where reservations can lie. */
+typedef struct zone {
+    char *base;
+    size_t size_bytes;
+} zone;
+
+static struct {
+    bool is_begun;
+    sim_options options;
+    size_t page_bytes;
+    size_t granularity_bytes;
+    zone low;  /* below 4 GiB; empty where the host has no room there, or everything is low */
+    zone high; /* above it */
+    area *lowest;
+    area *highest;
+    uint64_t live_reservations;
+    uint64_t reserved_pages;
+    uint64_t charged_pages;
+    uint64_t lazy_pages;
+    uint64_t mapping_count;
+    uint64_t random;
+    sim_figures figures;
+    sim_refusal refusal;
+    bool is_refusing;
+    uint64_t asked; /* calls since sim_refuse that it is about */
+    uint64_t refused;
+} sim;
+
+static atomic_uint_fast64_t live_locks;
+static atomic_uint_fast64_t held_locks;
+
+static const char *const call_names[SIM_CALLS] = {
+    "reserve", "release", "commit",   "decommit", "purge",  "protect", "prefault",
+    "guard",   "unguard", "resident", "process",  "advise", "lock",    "unlock",
+};
+
+/* --- the mutex of the simulation ------------------------------------------------------------------------------ */
+
+static _Thread_local char thread_mark; /* its address tells threads apart */
+static _Atomic(char *) mutex_owner;
+
+static bool take_if_free(_Atomic(char *) *owner)
+{
+    char *nobody = NULL;
+    return atomic_compare_exchange_weak_explicit(owner, &nobody, &thread_mark, memory_order_acquire,
+                                                 memory_order_relaxed);
+}
+
+static void mutex_acquire(void)
+{
+    while (!take_if_free(&mutex_owner)) {
+        sim_host_yield();
+    }
+}
+
+static void mutex_release(void)
+{
+    atomic_store_explicit(&mutex_owner, NULL, memory_order_release);
+}
+
+static bool mutex_is_ours(void)
+{
+    return atomic_load_explicit(&mutex_owner, memory_order_relaxed) == &thread_mark;
+}
+
+/* --- stopping ------------------------------------------------------------------------------------------------- */
+
+#if defined(__GNUC__)
+__attribute__((noreturn, format(printf, 4, 5)))
+#endif
+static void
+stop(sim_call call, const void *base, size_t size_bytes, const char *format, ...)
+{
+    char rule[160];
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(rule, sizeof rule, format, arguments);
+    va_end(arguments);
+    snprintf(line, sizeof line, "sim_os: %s(%p, %#zx): %s", call_names[call], base, size_bytes, rule);
+    if (mutex_is_ours()) {
+        mutex_release();
+    }
+    if (sim.options.stop != NULL) {
+        sim.options.stop(line);
+    }
+    fprintf(stderr, "%s\n", line);
+    abort();
+}
+
+static void *allocate(void *old, size_t count, size_t one_bytes)
+{
+    void *memory = realloc(old, count * one_bytes);
+    if (memory == NULL) {
+        fprintf(stderr, "sim_os: no memory for the simulation itself\n");
+        abort();
+    }
+    return memory;
+}
+
+static bool is_windows(void)
+{
+    return sim.options.rules == SIM_WINDOWS;
+}
+
+/* splitmix64, as in test.h */
+static uint64_t random_below(uint64_t below)
+{
+    uint64_t value = (sim.random += 0x9e3779b97f4a7c15u);
+    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
+    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
+    return (value ^ (value >> 31)) % below;
+}
+
+/* --- spans ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t span_end(const area *a, size_t index)
+{
+    return index + 1 < a->span_count ? a->spans[index + 1].first : a->page_count;
+}
+
+static uint64_t span_pages(const area *a, size_t index)
+{
+    return span_end(a, index) - a->spans[index].first;
+}
+
+/* The span that holds a page. */
+static size_t span_at(const area *a, uint64_t page)
+{
+    size_t low = 0;
+    size_t high = a->span_count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (a->spans[middle].first <= page) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* The span that begins at a page, which it is made to do; span_count for the end of the area. */
+static size_t span_cut(area *a, uint64_t page)
+{
+    if (page == a->page_count) {
+        return a->span_count;
+    }
+    size_t index = span_at(a, page);
+    if (a->spans[index].first == page) {
+        return index;
+    }
+    if (a->span_count == a->span_room) {
+        a->span_room *= 2;
+        a->spans = allocate(a->spans, a->span_room, sizeof(span));
+    }
+    index++;
+    memmove(&a->spans[index + 1], &a->spans[index], (a->span_count - index) * sizeof(span));
+    a->span_count++;
+    a->spans[index] = a->spans[index - 1];
+    a->spans[index].first = page;
+    return index;
+}
+
+static bool is_one_mapping(const span *one, const span *other)
+{
+    return one->protection == other->protection && one->is_charged == other->is_charged &&
+           one->attributes == other->attributes && one->has_name == other->has_name;
+}
+
+static bool is_one_span(const span *one, const span *other)
+{
+    return is_one_mapping(one, other) && one->state == other->state && one->is_lazy == other->is_lazy;
+}
+
+/* Join equal neighbours among the spans from index begin - 1 to end. */
+static void spans_join(area *a, size_t begin, size_t end)
+{
+    size_t kept = begin > 0 ? begin - 1 : 0;
+    size_t limit = end < a->span_count ? end + 1 : a->span_count;
+    for (size_t index = kept + 1; index < limit; index++) {
+        if (!is_one_span(&a->spans[kept], &a->spans[index])) {
+            a->spans[++kept] = a->spans[index];
+        }
+    }
+    size_t gone = limit - (kept + 1);
+    memmove(&a->spans[kept + 1], &a->spans[limit], (a->span_count - limit) * sizeof(span));
+    a->span_count -= gone;
+}
+
+static char *page_address(const area *a, uint64_t page)
+{
+    return a->base + (size_t)page * sim.page_bytes;
+}
+
+static char *area_end(const area *a)
+{
+    return page_address(a, a->page_count);
+}
+
+/* --- mappings ------------------------------------------------------------------------------------------------- */
+
+/* Does a mapping begin where a span begins? index may be span_count: then it is about the area behind. */
+static bool begins_mapping(const area *a, size_t index)
+{
+    if (index > 0 && index < a->span_count) {
+        return !is_one_mapping(&a->spans[index - 1], &a->spans[index]);
+    }
+    const area *low = index == 0 ? a->previous : a;
+    const area *high = index == 0 ? a : a->next;
+    if (high == NULL) {
+        return false;
+    }
+    if (low == NULL || is_windows() || area_end(low) != high->base) {
+        return true;
+    }
+    return !is_one_mapping(&low->spans[low->span_count - 1], &high->spans[0]);
+}
+
+static uint64_t mappings_in(const area *a, size_t begin, size_t end)
+{
+    uint64_t count = 0;
+    for (size_t index = begin; index <= end; index++) {
+        count += begins_mapping(a, index);
+    }
+    return count;
+}
+
+/* --- edits ---------------------------------------------------------------------------------------------------- */
+
+typedef struct figures {
+    uint64_t charged_pages;
+    uint64_t lazy_pages;
+    uint64_t mapping_count;
+} figures;
+
+typedef struct edit {
+    area *area;
+    size_t begin; /* spans that may be changed */
+    size_t end;
+    unsigned cuts; /* ends of the range inside a mapping: what the kernel would have to split */
+    span *saved;
+    span few[8]; /* what is saved, if it is not more */
+    figures before;
+} edit;
+
+static figures figures_of(const area *a, size_t begin, size_t end)
+{
+    figures found = {.mapping_count = mappings_in(a, begin, end)};
+    for (size_t index = begin; index < end; index++) {
+        found.charged_pages += a->spans[index].is_charged ? span_pages(a, index) : 0;
+        found.lazy_pages += a->spans[index].is_lazy ? span_pages(a, index) : 0;
+    }
+    return found;
+}
+
+static edit edit_begin(range part)
+{
+    edit e = {.area = part.area};
+    e.begin = span_cut(part.area, part.first);
+    e.end = span_cut(part.area, part.first + part.count);
+    e.cuts = !begins_mapping(e.area, e.begin);
+    bool is_at_end = e.end == e.area->span_count && (e.area->next == NULL || area_end(e.area) != e.area->next->base);
+    e.cuts += !is_at_end && !begins_mapping(e.area, e.end);
+    e.before = figures_of(e.area, e.begin, e.end);
+    return e;
+}
+
+static void edit_save(edit *e)
+{
+    size_t count = e->end - e->begin;
+    e->saved = count <= sizeof e->few / sizeof e->few[0] ? e->few : allocate(NULL, count, sizeof(span));
+    memcpy(e->saved, &e->area->spans[e->begin], count * sizeof(span));
+}
+
+static void edit_apply_figures(edit *e)
+{
+    figures now = figures_of(e->area, e->begin, e->end);
+    sim.charged_pages += now.charged_pages - e->before.charged_pages;
+    sim.lazy_pages += now.lazy_pages - e->before.lazy_pages;
+    sim.mapping_count += now.mapping_count - e->before.mapping_count;
+    e->before = now;
+}
+
+static void edit_undo(edit *e)
+{
+    memcpy(&e->area->spans[e->begin], e->saved, (e->end - e->begin) * sizeof(span));
+    edit_apply_figures(e);
+}
+
+static void edit_end(edit *e)
+{
+    if (e->saved != e->few) {
+        free(e->saved);
+    }
+    spans_join(e->area, e->begin, e->end);
+}
+
+/* --- the host ------------------------------------------------------------------------------------------------- */
+
+static sim_host_access host_access(const span *s)
+{
+    if (s->state != SIM_COMMITTED) {
+        return SIM_HOST_NONE;
+    }
+    switch (s->protection) {
+    case FALLOW_PROTECTION_NONE: return SIM_HOST_NONE;
+    case FALLOW_PROTECTION_READ: return SIM_HOST_READ;
+    case FALLOW_PROTECTION_READ_WRITE: return s->is_lazy ? SIM_HOST_READ : SIM_HOST_WRITE;
+    case FALLOW_PROTECTION_READ_EXECUTE: return SIM_HOST_EXECUTE;
+    }
+    return SIM_HOST_NONE;
+}
+
+static size_t span_bytes(const area *a, size_t index)
+{
+    return (size_t)span_pages(a, index) * sim.page_bytes;
+}
+
+/* Give the memory of the edit's spans the access that the books say. */
+static void host_follow(const edit *e)
+{
+    for (size_t index = e->begin; index < e->end;) {
+        size_t first = index;
+        size_t size_bytes = 0;
+        sim_host_access access = host_access(&e->area->spans[first]);
+        bool is_committed = e->area->spans[first].state == SIM_COMMITTED;
+        while (index < e->end && host_access(&e->area->spans[index]) == access &&
+               (e->area->spans[index].state == SIM_COMMITTED) == is_committed) {
+            size_bytes += span_bytes(e->area, index);
+            index++;
+        }
+        if (is_committed) {
+            sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
+        }
+    }
+}
+
+static void host_drop(range part)
+{
+    sim_host_drop(page_address(part.area, part.first), (size_t)part.count * sim.page_bytes);
+}
+
+/* --- lazily freed pages --------------------------------------------------------------------------------------- */
+
+/* Pages of one lazy span: written, or taken by the system. Either way they are ordinary pages again. */
+static void lazy_settle(area *a, uint64_t first, uint64_t count, bool is_taken)
+{
+    range part = {a, first, count};
+    edit e = edit_begin(part);
+    edit_save(&e);
+    if (is_taken) {
+        sim_host_zero(page_address(a, first), (size_t)count * sim.page_bytes, host_access(&a->spans[e.begin]));
+        sim.figures.lazy_taken += count;
+    }
+    a->spans[e.begin].is_lazy = false;
+    edit_apply_figures(&e);
+    host_follow(&e);
+    edit_end(&e);
+}
+
+static area *area_at(const void *address)
+{
+    area *a = sim.lowest;
+    while (a != NULL && (const char *)address >= area_end(a)) {
+        a = a->next;
+    }
+    return a != NULL && (const char *)address >= a->base ? a : NULL;
+}
+
+static bool write_settles(const void *address)
+{
+    area *a = area_at(address);
+    if (a == NULL) {
+        return false;
+    }
+    uint64_t page = (uint64_t)((const char *)address - a->base) / sim.page_bytes;
+    const span *s = &a->spans[span_at(a, page)];
+    if (s->state != SIM_COMMITTED || s->protection != FALLOW_PROTECTION_READ_WRITE) {
+        return false;
+    }
+    if (s->is_lazy) {
+        lazy_settle(a, page, 1, false);
+    }
+    return true; /* or it was settled while this thread waited */
+}
+
+static bool zone_holds(const zone *room, const void *address)
+{
+    return (uintptr_t)address - (uintptr_t)room->base < room->size_bytes;
+}
+
+/* In the signal handler of a thread that has touched memory; never inside the simulation itself. */
+static bool is_write_fine(void *address)
+{
+    if ((!zone_holds(&sim.low, address) && !zone_holds(&sim.high, address)) || mutex_is_ours()) {
+        return false;
+    }
+    mutex_acquire();
+    bool is_fine = write_settles(address);
+    mutex_release();
+    return is_fine;
+}
+
+/* The lazy page of a number, counted through all areas. */
+static range lazy_page(uint64_t number)
+{
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        for (size_t index = 0; index < a->span_count; index++) {
+            uint64_t pages = a->spans[index].is_lazy ? span_pages(a, index) : 0;
+            if (number < pages) {
+                return (range){a, a->spans[index].first + number, pages - number};
+            }
+            number -= pages;
+        }
+    }
+    return (range){0};
+}
+
+static void lazy_take_some(void)
+{
+    if (sim.lazy_pages == 0) {
+        return;
+    }
+    sim_host_watch(is_write_fine); /* a test framework may have taken the signal since */
+    if (random_below(4) == 0) {
+        range found = lazy_page(random_below(sim.lazy_pages));
+        uint64_t count = 1 + random_below(8);
+        lazy_settle(found.area, found.first, count < found.count ? count : found.count, true);
+    }
+}
+
+void sim_take_lazy(void)
+{
+    mutex_acquire();
+    while (sim.lazy_pages != 0) {
+        range found = lazy_page(0);
+        lazy_settle(found.area, found.first, found.count, true);
+    }
+    mutex_release();
+}
+
+void sim_before_write(void *address)
+{
+    mutex_acquire();
+    (void)write_settles(address);
+    mutex_release();
+}
+
+/* --- why a call is refused ------------------------------------------------------------------------------------ */
+
+/* The code that the system would give with a status; only that it is not 0 matters to anyone. */
+static int64_t code_of(fallow_status status)
+{
+    switch (status) {
+    case FALLOW_ERR_ADDRESS_SPACE: return is_windows() ? 487 : 12; /* ERROR_INVALID_ADDRESS, ENOMEM */
+    case FALLOW_ERR_COMMIT: return is_windows() ? 1455 : 12;       /* ERROR_COMMITMENT_LIMIT, ENOMEM */
+    case FALLOW_ERR_LOCKED: return is_windows() ? 1453 : 11;       /* ERROR_WORKING_SET_QUOTA, EAGAIN */
+    case FALLOW_ERR_PERMISSION: return is_windows() ? 5 : 1;       /* ERROR_ACCESS_DENIED, EPERM */
+    case FALLOW_ERR_MAP_COUNT: return 12;
+    default: return is_windows() ? 8 : 22; /* ERROR_NOT_ENOUGH_MEMORY, EINVAL */
+    }
+}
+
+static const char *limit_name(sim_limit limit)
+{
+    switch (limit) {
+    case SIM_LIMIT_ADDRESSES: return "RLIMIT_AS";
+    case SIM_LIMIT_COMMIT: return is_windows() ? "commit limit (memory and page file)" : "CommitLimit";
+    case SIM_LIMIT_MAPPINGS: return "vm.max_map_count";
+    case SIM_LIMIT_LOCKED: return "RLIMIT_MEMLOCK";
+    case SIM_LIMITS: break;
+    }
+    return NULL;
+}
+
+static sim_limit limit_of(fallow_status status)
+{
+    switch (status) {
+    case FALLOW_ERR_ADDRESS_SPACE: return SIM_LIMIT_ADDRESSES;
+    case FALLOW_ERR_COMMIT: return SIM_LIMIT_COMMIT;
+    case FALLOW_ERR_MAP_COUNT: return SIM_LIMIT_MAPPINGS;
+    case FALLOW_ERR_LOCKED: return SIM_LIMIT_LOCKED;
+    default: return SIM_LIMITS;
+    }
+}
+
+/* Whether `used` and `more` are over a limit. */
+static bool is_over(sim_limit limit, uint64_t used, uint64_t more)
+{
+    uint64_t most = sim.options.limits[limit];
+    return most != SIM_NO_LIMIT && (used > most || more > most - used);
+}
+
+static bool is_over_mappings(uint64_t used, uint64_t more)
+{
+    return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
+}
+
+static uint64_t bytes_of(uint64_t pages)
+{
+    return pages * sim.page_bytes;
+}
+
+/* A limit is named where there is one; then the figures of the moment tell which. */
+static fallow_status fail(sim_call call, fallow_status status, fallow__os_error *error_out)
+{
+    sim_limit limit = limit_of(status);
+    *error_out = (fallow__os_error){.code = code_of(status)};
+    if (limit != SIM_LIMITS && sim.options.limits[limit] != SIM_NO_LIMIT) {
+        error_out->limit_name = limit_name(limit);
+        error_out->limit_value = sim.options.limits[limit];
+    }
+    sim.figures.refused[call]++;
+    return status;
+}
+
+static fallow_status usual_status(sim_call call)
+{
+    switch (call) {
+    case SIM_RESERVE: return FALLOW_ERR_ADDRESS_SPACE;
+    case SIM_COMMIT:
+    case SIM_PREFAULT:
+    case SIM_UNGUARD: return FALLOW_ERR_COMMIT;
+    case SIM_RELEASE:
+    case SIM_DECOMMIT:
+    case SIM_PROTECT:
+    case SIM_GUARD: return is_windows() ? FALLOW_ERR_OS : FALLOW_ERR_MAP_COUNT;
+    case SIM_PURGE: return is_windows() ? FALLOW_ERR_COMMIT : FALLOW_ERR_OS;
+    default: return FALLOW_ERR_OS;
+    }
+}
+
+/* Does the planned refusal meet this call? */
+static bool is_refused(sim_call call)
+{
+    const sim_refusal *plan = &sim.refusal;
+    uint32_t calls = plan->calls != 0 ? plan->calls : SIM_EVERY_CALL;
+    if (!sim.is_refusing || (calls & SIM_CALL(call)) == 0) {
+        return false;
+    }
+    uint64_t number = sim.asked++;
+    uint64_t every = plan->every != 0 ? plan->every : 1;
+    uint64_t times = plan->times != 0 ? plan->times : 1;
+    if (number < plan->skip || (number - plan->skip) % every != 0 || sim.refused >= times) {
+        return false;
+    }
+    sim.refused++;
+    return true;
+}
+
+static fallow_status fail_as_planned(sim_call call, fallow__os_error *error_out)
+{
+    fallow_status status = sim.refusal.status != FALLOW_OK ? sim.refusal.status : usual_status(call);
+    return fail(call, status, error_out);
+}
+
+/* --- into a call and out of it -------------------------------------------------------------------------------- */
+
+static void begin_by_environment(void);
+
+static void tell_hook(sim_call call, const void *base, size_t size_bytes)
+{
+    static _Thread_local bool is_inside;
+    if (sim.options.hook != NULL && !is_inside) {
+        is_inside = true;
+        sim.options.hook(sim.options.hook_context, call, base, size_bytes);
+        is_inside = false;
+    }
+}
+
+static void enter(sim_call call, const void *base, size_t size_bytes)
+{
+    if (!sim.is_begun) {
+        begin_by_environment();
+    }
+    tell_hook(call, base, size_bytes);
+    mutex_acquire();
+    sim.figures.calls[call]++;
+    lazy_take_some();
+}
+
+static fallow_status leave(fallow_status status)
+{
+    mutex_release();
+    return status;
+}
+
+/* Begin a call about a range: what os.h lets an implementation assume is checked here. */
+static range enter_range(sim_call call, const fallow_region *region, const void *base, size_t size_bytes)
+{
+    enter(call, base, size_bytes);
+    area *a = area_at(region->base);
+    uintptr_t offset = (uintptr_t)base - (uintptr_t)region->base;
+    if (a == NULL || a->base != region->base || bytes_of(a->page_count) != region->size_bytes) {
+        stop(call, base, size_bytes, "the region [%p, %#zx) is not a live reservation", region->base,
+             region->size_bytes);
+    }
+    if (size_bytes == 0) {
+        stop(call, base, size_bytes, "an empty range");
+    }
+    if (((offset | size_bytes) & (sim.page_bytes - 1)) != 0) {
+        stop(call, base, size_bytes, "not whole pages of %#zx", sim.page_bytes);
+    }
+    if (offset > region->size_bytes || size_bytes > region->size_bytes - offset) {
+        stop(call, base, size_bytes, "not inside the region [%p, %#zx)", region->base, region->size_bytes);
+    }
+    return (range){a, offset / sim.page_bytes, size_bytes / sim.page_bytes};
+}
+
+/* Every page must be in one of a set of states. */
+static void require_states(sim_call call, range part, unsigned states)
+{
+    static const char *const names[] = {"", "reserved", "committed", "guarded"};
+    for (uint64_t page = part.first; page < part.first + part.count;) {
+        size_t index = span_at(part.area, page);
+        sim_state state = part.area->spans[index].state;
+        if ((states & (1u << state)) == 0) {
+            stop(call, page_address(part.area, part.first), (size_t)bytes_of(part.count), "the page at %p is %s",
+                 (void *)page_address(part.area, page), names[state]);
+        }
+        page = span_end(part.area, index);
+    }
+}
+
+/* --- facts ---------------------------------------------------------------------------------------------------- */
+
+size_t fallow__os_page_bytes(void)
+{
+    if (!sim.is_begun) {
+        begin_by_environment();
+    }
+    return sim.page_bytes;
+}
+
+static bool has(uint32_t missing_flag)
+{
+    return (sim.options.flags & missing_flag) == 0;
+}
+
+void fallow__os_kind(fallow_system *system_out)
+{
+    fallow_system whole;
+    fallow__os_system(&whole);
+    *system_out = (fallow_system){
+        .page_bytes = whole.page_bytes,
+        .granularity_bytes = whole.granularity_bytes,
+        .address_space_bytes = whole.address_space_bytes,
+    };
+}
+
+void fallow__os_system(fallow_system *system_out)
+{
+    size_t page_bytes = fallow__os_page_bytes(); /* begins */
+    mutex_acquire();
+    *system_out = (fallow_system){
+        .page_bytes = page_bytes,
+        .granularity_bytes = sim.granularity_bytes,
+        .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
+        .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
+        .data_limit = UINT64_MAX,
+        .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
+        .memory_bytes = UINT64_C(16) << 30,
+        .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
+        .committed_bytes = OTHER_COMMITTED + bytes_of(sim.charged_pages),
+        .map_count_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_MAPPINGS],
+        .overcommit_mode = is_windows()                                           ? -1
+                           : sim.options.limits[SIM_LIMIT_COMMIT] != SIM_NO_LIMIT ? 2
+                                                                                  : 1,
+        .has_lazy_purge = has(SIM_NO_LAZY_PURGE),
+        .has_guard_install = has(SIM_NO_GUARD_INSTALL),
+        .has_populate = !is_windows(),
+        .has_mapping_names = !is_windows(),
+    };
+    snprintf(system_out->os_name, sizeof system_out->os_name, "%s, simulated, pages of %zu KiB",
+             is_windows() ? "Windows" : "Linux", page_bytes / KIB);
+    mutex_release();
+}
+
+static uint64_t committed_pages(const area *a)
+{
+    uint64_t pages = 0;
+    for (size_t index = 0; index < a->span_count; index++) {
+        bool is_writable = a->spans[index].protection == FALLOW_PROTECTION_READ_WRITE;
+        pages += is_writable && a->spans[index].state == SIM_COMMITTED ? span_pages(a, index) : 0;
+    }
+    return pages;
+}
+
+/* Committed spans next to one another are asked about in one go. */
+static uint64_t resident_bytes(range part)
+{
+    uint64_t bytes = 0;
+    uint64_t end = part.first + part.count;
+    for (uint64_t page = part.first; page < end;) {
+        size_t index = span_at(part.area, page);
+        uint64_t first = page;
+        while (page < end && part.area->spans[index].state == SIM_COMMITTED) {
+            page = span_end(part.area, index++);
+            page = page < end ? page : end;
+        }
+        if (page > first) {
+            bytes += sim_host_resident(page_address(part.area, first), (size_t)bytes_of(page - first), sim.page_bytes);
+        } else {
+            page = span_end(part.area, index);
+        }
+    }
+    return bytes;
+}
+
+fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *error_out)
+{
+    static uint64_t peak_bytes;
+    enter(SIM_PROCESS, NULL, 0);
+    if (is_refused(SIM_PROCESS)) {
+        return leave(fail_as_planned(SIM_PROCESS, error_out));
+    }
+    fallow_process process = {
+        .virtual_bytes = OTHER_VIRTUAL + bytes_of(sim.reserved_pages),
+        .resident_bytes = OTHER_RESIDENT,
+        .committed_bytes = OTHER_COMMITTED,
+        .lazy_free_bytes = 0,
+        .map_count = OTHER_MAPPINGS + sim.mapping_count,
+    };
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
+        process.committed_bytes += bytes_of(committed_pages(a));
+    }
+    peak_bytes = peak_bytes > process.resident_bytes ? peak_bytes : process.resident_bytes;
+    process.peak_resident_bytes = peak_bytes;
+    *process_out = process;
+    return leave(FALLOW_OK);
+}
+
+uint64_t fallow__os_address_space_left(void)
+{
+    (void)fallow__os_page_bytes(); /* begins */
+    uint64_t limit = sim.options.limits[SIM_LIMIT_ADDRESSES];
+    uint64_t used = bytes_of(sim.reserved_pages);
+    if (limit == SIM_NO_LIMIT) {
+        return UINT64_MAX;
+    }
+    return used < limit ? limit - used : 0;
+}
+
+int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_bytes)
+{
+    const char *value = getenv(name);
+    if (value == NULL || strlen(value) >= buffer_bytes) {
+        return -1;
+    }
+    size_t length = strlen(value);
+    memcpy(buffer_out, value, length + 1);
+    return (int)length;
+}
+
+/* --- reserve and release -------------------------------------------------------------------------------------- */
+
+/* Where a reservation goes: behind which area, at which address. */
+typedef struct spot {
+    area *below; /* NULL: it is the lowest */
+    uintptr_t first;
+} spot;
+
+typedef struct wish {
+    const zone *room;
+    size_t size_bytes;
+    size_t align_bytes; /* at least the granularity */
+} wish;
+
+static uintptr_t larger(uintptr_t one, uintptr_t other)
+{
+    return one > other ? one : other;
+}
+
+/* The free addresses of the zone above an area: [*first_out, *end_out), which may be empty. false: too few. */
+static bool gap_above(const wish *wanted, const area *below, uintptr_t *first_out, uintptr_t *end_out)
+{
+    const area *above = below != NULL ? below->next : sim.lowest;
+    uintptr_t zone_first = (uintptr_t)wanted->room->base;
+    uintptr_t zone_end = zone_first + wanted->room->size_bytes;
+    uintptr_t first = larger(below != NULL ? (uintptr_t)area_end(below) : 0, zone_first);
+    *first_out = (uintptr_t)fallow__align_up(first, sim.granularity_bytes);
+    *end_out = above != NULL && (uintptr_t)above->base < zone_end ? (uintptr_t)above->base : zone_end;
+    return *first_out <= *end_out && wanted->size_bytes <= *end_out - *first_out;
+}
+
+static bool place_at(const wish *wanted, uintptr_t address, spot *spot_out)
+{
+    uintptr_t first;
+    uintptr_t end;
+    *spot_out = (spot){.first = address};
+    for (area *a = sim.lowest; a != NULL && (uintptr_t)a->base < address; a = a->next) {
+        spot_out->below = a;
+    }
+    return (address & (wanted->align_bytes - 1)) == 0 && gap_above(wanted, spot_out->below, &first, &end) &&
+           address >= first && address <= end && wanted->size_bytes <= end - address;
+}
+
+/* Linux takes the highest place, which puts reservations side by side. */
+static bool place_highest(const wish *wanted, spot *spot_out)
+{
+    uintptr_t first;
+    uintptr_t end;
+    for (area *below = sim.highest;; below = below->previous) {
+        if (gap_above(wanted, below, &first, &end)) {
+            *spot_out = (spot){below, (end - wanted->size_bytes) & ~(uintptr_t)(wanted->align_bytes - 1)};
+            if (spot_out->first >= first) {
+                return true;
+            }
+        }
+        if (below == NULL) {
+            return false;
+        }
+    }
+}
+
+/* Windows takes the lowest. */
+static bool place_lowest(const wish *wanted, spot *spot_out)
+{
+    uintptr_t first;
+    uintptr_t end;
+    for (area *below = NULL;; below = below != NULL ? below->next : sim.lowest) {
+        if (gap_above(wanted, below, &first, &end)) {
+            *spot_out = (spot){below, (first + (wanted->align_bytes - 1)) & ~(uintptr_t)(wanted->align_bytes - 1)};
+            if (spot_out->first >= first && spot_out->first <= end && wanted->size_bytes <= end - spot_out->first) {
+                return true;
+            }
+        }
+        if (below == sim.highest) {
+            return false;
+        }
+    }
+}
+
+static bool place(size_t size_bytes, const fallow_region_options *options, spot *spot_out)
+{
+    bool is_low = (options->flags & FALLOW_REGION_LOW_4G) != 0 && sizeof(void *) == 8;
+    bool is_exact = (options->flags & FALLOW_REGION_EXACT) != 0;
+    size_t align_bytes = options->align_bytes > sim.granularity_bytes ? options->align_bytes : sim.granularity_bytes;
+    wish low = {&sim.low, size_bytes, align_bytes};
+    wish high = {&sim.high, size_bytes, align_bytes};
+    wish *wanted = is_low ? &low : &high;
+    /* what a reservation takes of the space */
+    if (!fallow__align_up_checked(size_bytes, sim.granularity_bytes, &low.size_bytes)) {
+        return false;
+    }
+    high.size_bytes = low.size_bytes;
+    if (options->hint != NULL && (place_at(&low, (uintptr_t)options->hint, spot_out) ||
+                                  (!is_low && place_at(&high, (uintptr_t)options->hint, spot_out)))) {
+        return true;
+    }
+    return !is_exact && (is_windows() ? place_lowest(wanted, spot_out) : place_highest(wanted, spot_out));
+}
+
+static uint32_t flags_in_force(uint32_t flags)
+{
+    uint32_t dropped = FALLOW_REGION_LARGE_PAGES; /* there are none */
+    if (is_windows() || (sim.options.flags & SIM_NO_ADVICE) != 0) {
+        dropped |= ATTRIBUTES;
+    }
+    return flags & ~dropped;
+}
+
+/* Put an area into the list; its mapping is counted. */
+static void area_link(area *a, area *below)
+{
+    a->previous = below;
+    a->next = below != NULL ? below->next : sim.lowest;
+    if (a->next != NULL) {
+        sim.mapping_count -= begins_mapping(a->next, 0); /* while it does not know of the new one */
+        a->next->previous = a;
+        sim.mapping_count += begins_mapping(a->next, 0);
+    } else {
+        sim.highest = a;
+    }
+    if (below != NULL) {
+        below->next = a;
+    } else {
+        sim.lowest = a;
+    }
+    sim.mapping_count += begins_mapping(a, 0);
+    sim.live_reservations++;
+    sim.reserved_pages += a->page_count;
+}
+
+/* Take it out, with all that is counted of it. */
+static void area_unlink(area *a)
+{
+    figures gone = figures_of(a, 0, a->span_count);
+    if (a->previous != NULL) {
+        a->previous->next = a->next;
+    } else {
+        sim.lowest = a->next;
+    }
+    if (a->next != NULL) {
+        a->next->previous = a->previous;
+        gone.mapping_count -= begins_mapping(a->next, 0);
+    } else {
+        sim.highest = a->previous;
+    }
+    sim.mapping_count -= gone.mapping_count;
+    sim.charged_pages -= gone.charged_pages;
+    sim.lazy_pages -= gone.lazy_pages;
+    sim.live_reservations--;
+    sim.reserved_pages -= a->page_count;
+}
+
+static void area_destroy(area *a)
+{
+    area_unlink(a);
+    host_drop((range){a, 0, a->page_count});
+    free(a->spans);
+    free(a);
+}
+
+static area *area_create(uintptr_t first, size_t size_bytes, uint32_t flags, bool has_name)
+{
+    area *a = allocate(NULL, 1, sizeof(area));
+    *a = (area){
+        .base = (char *)first,
+        .page_count = size_bytes / sim.page_bytes,
+        .attributes = flags & ATTRIBUTES,
+        .has_name = has_name && !is_windows(),
+        .span_count = 1,
+        .span_room = 8,
+    };
+    a->spans = allocate(NULL, a->span_room, sizeof(span));
+    a->spans[0] = (span){.state = SIM_RESERVED, .attributes = a->attributes, .has_name = a->has_name};
+    return a;
+}
+
+static fallow_status why_no_reserve(size_t size_bytes)
+{
+    if (is_over(SIM_LIMIT_ADDRESSES, bytes_of(sim.reserved_pages), size_bytes)) {
+        return FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if ((sim.options.flags & SIM_IS_LOCKED) != 0 && !is_windows() &&
+        is_over(SIM_LIMIT_LOCKED, bytes_of(sim.reserved_pages), size_bytes)) {
+        return FALLOW_ERR_LOCKED;
+    }
+    return FALLOW_OK;
+}
+
+fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
+                                 fallow__os_error *error_out)
+{
+    enter(SIM_RESERVE, options->hint, size_bytes);
+    if (size_bytes == 0 || (size_bytes & (sim.page_bytes - 1)) != 0 ||
+        ((uintptr_t)options->hint & (sim.page_bytes - 1)) != 0 ||
+        (options->align_bytes & (options->align_bytes - 1)) != 0) {
+        stop(SIM_RESERVE, options->hint, size_bytes, "not whole pages of %#zx", sim.page_bytes);
+    }
+    if (is_refused(SIM_RESERVE)) {
+        return leave(fail_as_planned(SIM_RESERVE, error_out));
+    }
+    spot where;
+    fallow_status status = why_no_reserve(size_bytes);
+    if (status == FALLOW_OK && !place(size_bytes, options, &where)) {
+        status = FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if (status != FALLOW_OK) {
+        return leave(fail(SIM_RESERVE, status, error_out));
+    }
+    uint32_t flags = flags_in_force(options->flags);
+    if (is_windows()) {
+        flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
+    }
+    uint64_t before = sim.mapping_count;
+    area *a = area_create(where.first, size_bytes, flags, options->name != NULL && options->name[0] != '\0');
+    area_link(a, where.below);
+    if (sim.mapping_count > before && is_over_mappings(sim.mapping_count, 0)) {
+        area_destroy(a);
+        return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
+    }
+    *region_out =
+        (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
+    if (options->name != NULL) {
+        strncpy(region_out->name, options->name, sizeof region_out->name - 1);
+    }
+    return leave(FALLOW_OK);
+}
+
+fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out)
+{
+    range whole = enter_range(SIM_RELEASE, region, region->base, region->size_bytes);
+    if (is_refused(SIM_RELEASE)) {
+        return leave(fail_as_planned(SIM_RELEASE, error_out));
+    }
+    /* out of the middle of a mapping that reaches over both neighbours: one more is needed */
+    edit e = edit_begin(whole);
+    if (e.cuts == 2 && e.before.mapping_count == 0 && is_over_mappings(sim.mapping_count, 1)) {
+        return leave(fail(SIM_RELEASE, FALLOW_ERR_MAP_COUNT, error_out));
+    }
+    area_destroy(whole.area);
+    return leave(FALLOW_OK);
+}
+
+/* --- commit and decommit -------------------------------------------------------------------------------------- */
+
+/* Over a limit by what an edit has done? */
+static fallow_status why_no_commit(uint64_t charged_before, uint64_t mappings_before)
+{
+    if (sim.mapping_count > mappings_before && is_over_mappings(sim.mapping_count, 0)) {
+        return FALLOW_ERR_MAP_COUNT;
+    }
+    if (sim.charged_pages > charged_before && is_over(SIM_LIMIT_COMMIT, bytes_of(sim.charged_pages), 0)) {
+        return FALLOW_ERR_COMMIT;
+    }
+    return FALLOW_OK;
+}
+
+/* Committed pages keep contents and laziness. */
+static fallow_status commit_range(range part)
+{
+    uint64_t charged_before = sim.charged_pages;
+    uint64_t mappings_before = sim.mapping_count;
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        e.area->spans[index].state = SIM_COMMITTED;
+        e.area->spans[index].protection = FALLOW_PROTECTION_READ_WRITE;
+        e.area->spans[index].is_charged = true;
+    }
+    edit_apply_figures(&e);
+    fallow_status status = why_no_commit(charged_before, mappings_before);
+    if (status == FALLOW_OK) {
+        host_follow(&e);
+    } else {
+        edit_undo(&e);
+    }
+    edit_end(&e);
+    return status;
+}
+
+fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_COMMIT, region, base, size_bytes);
+    require_states(SIM_COMMIT, part, 1u << SIM_RESERVED | 1u << SIM_COMMITTED);
+    if (is_refused(SIM_COMMIT)) {
+        return leave(fail_as_planned(SIM_COMMIT, error_out));
+    }
+    fallow_status status = commit_range(part);
+    return leave(status == FALLOW_OK ? FALLOW_OK : fail(SIM_COMMIT, status, error_out));
+}
+
+/* Everything about the pages is as after a reserve, or only so much as `left` says. What can be undone has been seen
+ * to: this cannot fail. */
+static void decommit_spans(range part, fallow__os_left left, bool has_attributes)
+{
+    edit e = edit_begin(part);
+    edit_save(&e);
+    bool is_gone = left == FALLOW__OS_LEFT_NOTHING;
+    for (size_t index = e.begin; index < e.end; index++) {
+        span *s = &e.area->spans[index];
+        s->is_lazy = false;
+        if (s->state == SIM_GUARDED && s->is_charged) {
+            s->state = SIM_COMMITTED; /* the guard is taken out */
+        }
+        if (left != FALLOW__OS_LEFT_ACCESSIBLE) {
+            s->state = SIM_RESERVED;
+            s->protection = FALLOW_PROTECTION_NONE;
+            s->is_charged = s->is_charged && !is_gone;
+        }
+        if (is_gone) {
+            s->attributes = has_attributes ? e.area->attributes : 0;
+            s->has_name = has_attributes && e.area->has_name;
+        }
+    }
+    edit_apply_figures(&e);
+    host_drop(part);
+    host_follow(&e);
+    edit_end(&e);
+}
+
+/* How many mappings there would be if the pages were protected: the second way of a decommit. */
+static bool can_protect(range part, fallow_protection protection)
+{
+    uint64_t mappings_before = sim.mapping_count;
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        e.area->spans[index].protection = protection;
+    }
+    edit_apply_figures(&e);
+    bool is_possible = sim.mapping_count <= mappings_before || !is_over_mappings(sim.mapping_count, 0);
+    edit_undo(&e);
+    edit_end(&e);
+    return is_possible;
+}
+
+/* Why a remap in place is refused. */
+static fallow_status why_no_remap(range part)
+{
+    if (is_windows()) {
+        return FALLOW_OK;
+    }
+    edit e = edit_begin(part);
+    unsigned cuts = e.cuts;
+    edit_save(&e);
+    edit_end(&e);
+    if (cuts != 0 && is_over_mappings(sim.mapping_count, cuts)) {
+        return FALLOW_ERR_MAP_COUNT;
+    }
+    if (is_over(SIM_LIMIT_ADDRESSES, bytes_of(sim.reserved_pages), 0)) {
+        return FALLOW_ERR_ADDRESS_SPACE;
+    }
+    /* counted twice while it is replaced */
+    if ((sim.options.flags & SIM_IS_LOCKED) != 0 &&
+        is_over(SIM_LIMIT_LOCKED, bytes_of(sim.reserved_pages), bytes_of(part.count))) {
+        return FALLOW_ERR_LOCKED;
+    }
+    return FALLOW_OK;
+}
+
+/* As src/posix: a remap, and where that is refused the contents are dropped and the pages protected. */
+static fallow_status decommit_range(range part, fallow__os_left *left_out)
+{
+    fallow_status status = why_no_remap(part);
+    if (status == FALLOW_OK) {
+        sim.figures.calls[SIM_ADVISE]++;
+        bool has_attributes = !is_refused(SIM_ADVISE);
+        sim.figures.refused[SIM_ADVISE] += !has_attributes;
+        *left_out = FALLOW__OS_LEFT_NOTHING;
+        decommit_spans(part, FALLOW__OS_LEFT_NOTHING, has_attributes);
+        return FALLOW_OK;
+    }
+    *left_out = can_protect(part, FALLOW_PROTECTION_NONE) ? FALLOW__OS_LEFT_CHARGED : FALLOW__OS_LEFT_ACCESSIBLE;
+    decommit_spans(part, *left_out, true);
+    return status;
+}
+
+fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_t size_bytes, fallow__os_left *left_out,
+                                  fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_DECOMMIT, region, base, size_bytes);
+    if (is_refused(SIM_DECOMMIT)) {
+        *left_out = sim.refusal.left != FALLOW__OS_LEFT_NOTHING ? sim.refusal.left : FALLOW__OS_LEFT_ALL;
+        if (*left_out != FALLOW__OS_LEFT_ALL) {
+            decommit_spans(part, *left_out, true);
+        }
+        return leave(fail_as_planned(SIM_DECOMMIT, error_out));
+    }
+    fallow_status status = decommit_range(part, left_out);
+    return leave(status == FALLOW_OK ? FALLOW_OK : fail(SIM_DECOMMIT, status, error_out));
+}
+
+/* --- purge ---------------------------------------------------------------------------------------------------- */
+
+static void set_lazy(range part, bool is_lazy)
+{
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        span *s = &e.area->spans[index];
+        if (!is_lazy) {
+            sim_host_access access = host_access(s);
+            if (access == SIM_HOST_NONE) {
+                sim_host_drop(page_address(e.area, s->first), span_bytes(e.area, index));
+            } else {
+                sim_host_zero(page_address(e.area, s->first), span_bytes(e.area, index), access);
+            }
+        }
+        s->is_lazy = is_lazy;
+    }
+    edit_apply_figures(&e);
+    host_follow(&e);
+    edit_end(&e);
+}
+
+static bool can_free_lazily(void)
+{
+    return has(SIM_NO_LAZY_PURGE) && (is_windows() || (sim.options.flags & SIM_IS_LOCKED) == 0);
+}
+
+/* Windows decommits and commits; what is charged after the first cannot be had back once the limit is lower. */
+static fallow_status purge_to_zero(range part, bool *is_committed_out)
+{
+    *is_committed_out = true;
+    if (!is_windows()) {
+        set_lazy(part, false);
+        return FALLOW_OK;
+    }
+    decommit_spans(part, FALLOW__OS_LEFT_NOTHING, true);
+    fallow_status status = commit_range(part);
+    *is_committed_out = status == FALLOW_OK;
+    return status;
+}
+
+static fallow_status purge_as_planned(range part, bool *is_committed_out, fallow__os_error *error_out)
+{
+    if (sim.refusal.is_halfway) {
+        decommit_spans(part, FALLOW__OS_LEFT_NOTHING, true);
+        *is_committed_out = false;
+    }
+    return fail_as_planned(SIM_PURGE, error_out);
+}
+
+fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
+                               bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_PURGE, region, base, size_bytes);
+    require_states(SIM_PURGE, part, 1u << SIM_COMMITTED);
+    if (purge != FALLOW_PURGE_DONTNEED && purge != FALLOW_PURGE_FREE) {
+        stop(SIM_PURGE, base, size_bytes, "neither DONTNEED nor FREE");
+    }
+    *is_zero_out = false;
+    *is_committed_out = true;
+    if (is_refused(SIM_PURGE)) {
+        return leave(purge_as_planned(part, is_committed_out, error_out));
+    }
+    if (purge == FALLOW_PURGE_FREE && can_free_lazily()) {
+        set_lazy(part, true);
+        lazy_take_some();
+        return leave(FALLOW_OK);
+    }
+    fallow_status status = purge_to_zero(part, is_committed_out);
+    *is_zero_out = status == FALLOW_OK;
+    return leave(status == FALLOW_OK ? FALLOW_OK : fail(SIM_PURGE, status, error_out));
+}
+
+/* --- protect, prefault, guard, resident ----------------------------------------------------------------------- */
+
+static void set_protection(range part, fallow_protection protection)
+{
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        e.area->spans[index].protection = protection;
+    }
+    edit_apply_figures(&e);
+    host_follow(&e);
+    edit_end(&e);
+}
+
+fallow_status fallow__os_protect(const fallow_region *region, void *base, size_t size_bytes,
+                                 fallow_protection protection, fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_PROTECT, region, base, size_bytes);
+    require_states(SIM_PROTECT, part, 1u << SIM_COMMITTED);
+    if (is_refused(SIM_PROTECT)) {
+        return leave(fail_as_planned(SIM_PROTECT, error_out));
+    }
+    if (!can_protect(part, protection)) {
+        return leave(fail(SIM_PROTECT, FALLOW_ERR_MAP_COUNT, error_out));
+    }
+    set_protection(part, protection);
+    return leave(FALLOW_OK);
+}
+
+/* A write that changes nothing: the pages are written from now on. */
+fallow_status fallow__os_prefault(const fallow_region *region, void *base, size_t size_bytes,
+                                  fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_PREFAULT, region, base, size_bytes);
+    require_states(SIM_PREFAULT, part, 1u << SIM_COMMITTED);
+    if (is_refused(SIM_PREFAULT)) {
+        return leave(fail_as_planned(SIM_PREFAULT, error_out));
+    }
+    for (uint64_t page = part.first; page < part.first + part.count; page++) {
+        volatile char *byte = page_address(part.area, page);
+        if (!write_settles((const void *)(uintptr_t)byte)) {
+            stop(SIM_PREFAULT, base, size_bytes, "the page at %p cannot be written", (void *)(uintptr_t)byte);
+        }
+        *byte = *byte;
+    }
+    return leave(FALLOW_OK);
+}
+
+/* In the page table: the mapping does not change. */
+static void guard_in_place(range part)
+{
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        e.area->spans[index].state = SIM_GUARDED;
+        e.area->spans[index].is_lazy = false;
+    }
+    edit_apply_figures(&e);
+    host_drop(part);
+    edit_end(&e);
+}
+
+static void mark_guarded(range part)
+{
+    edit e = edit_begin(part);
+    edit_save(&e);
+    for (size_t index = e.begin; index < e.end; index++) {
+        e.area->spans[index].state = SIM_GUARDED;
+    }
+    edit_end(&e);
+}
+
+static bool can_guard_in_place(void)
+{
+    return !is_windows() && (sim.options.flags & (SIM_NO_GUARD_INSTALL | SIM_IS_LOCKED)) == 0;
+}
+
+/* That a guard may still be charged does not matter to it. */
+static fallow_status guard_range(range part)
+{
+    if (can_guard_in_place()) {
+        guard_in_place(part);
+        return FALLOW_OK;
+    }
+    fallow__os_left left;
+    fallow_status status = decommit_range(part, &left);
+    if (status != FALLOW_OK && left != FALLOW__OS_LEFT_CHARGED) {
+        return status;
+    }
+    mark_guarded(part);
+    return FALLOW_OK;
+}
+
+fallow_status fallow__os_guard(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_GUARD, region, base, size_bytes);
+    require_states(SIM_GUARD, part, 1u << SIM_COMMITTED);
+    if (is_refused(SIM_GUARD)) {
+        if (sim.refusal.is_halfway) {
+            decommit_spans(part, FALLOW__OS_LEFT_ACCESSIBLE, true);
+        }
+        return leave(fail_as_planned(SIM_GUARD, error_out));
+    }
+    fallow_status status = guard_range(part);
+    return leave(status == FALLOW_OK ? FALLOW_OK : fail(SIM_GUARD, status, error_out));
+}
+
+fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t size_bytes,
+                                 fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_UNGUARD, region, base, size_bytes);
+    require_states(SIM_UNGUARD, part, 1u << SIM_GUARDED);
+    if (is_refused(SIM_UNGUARD)) {
+        return leave(fail_as_planned(SIM_UNGUARD, error_out));
+    }
+    fallow_status status = commit_range(part);
+    return leave(status == FALLOW_OK ? FALLOW_OK : fail(SIM_UNGUARD, status, error_out));
+}
+
+fallow_status fallow__os_resident(const fallow_region *region, void *base, size_t size_bytes,
+                                  size_t *resident_bytes_out, fallow__os_error *error_out)
+{
+    range part = enter_range(SIM_RESIDENT, region, base, size_bytes);
+    if (is_refused(SIM_RESIDENT)) {
+        return leave(fail_as_planned(SIM_RESIDENT, error_out));
+    }
+    *resident_bytes_out = (size_t)resident_bytes(part);
+    return leave(FALLOW_OK);
+}
+
+/* --- lock, once, last words ----------------------------------------------------------------------------------- */
+
+/* A lock knows that it was made, and by which thread it is held. */
+typedef struct sim_lock {
+    uint64_t mark;
+    _Atomic(char *) owner;
+} sim_lock;
+
+#define LOCK_MARK UINT64_C(0x6c6f636b73696d21)
+_Static_assert(sizeof(sim_lock) <= sizeof(fallow__os_lock), "a lock fits its room");
+
+static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
+{
+    sim_lock *ours = (sim_lock *)(void *)lock->room;
+    if (ours->mark != LOCK_MARK) {
+        stop(call, lock, 0, "no lock, or one that was destroyed");
+    }
+    return ours;
+}
+
+void fallow__os_lock_init(fallow__os_lock *lock)
+{
+    sim_lock *ours = (sim_lock *)(void *)lock->room;
+    ours->mark = LOCK_MARK;
+    atomic_init(&ours->owner, NULL);
+    atomic_fetch_add(&live_locks, 1);
+}
+
+void fallow__os_lock_destroy(fallow__os_lock *lock)
+{
+    sim_lock *ours = lock_of(lock, SIM_UNLOCK);
+    if (atomic_load(&ours->owner) != NULL) {
+        stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
+    }
+    ours->mark = 0;
+    atomic_fetch_sub(&live_locks, 1);
+}
+
+void fallow__os_lock_acquire(fallow__os_lock *lock)
+{
+    tell_hook(SIM_LOCK, lock, 0);
+    sim_lock *ours = lock_of(lock, SIM_LOCK);
+    if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
+        stop(SIM_LOCK, lock, 0, "this thread holds it already");
+    }
+    while (!take_if_free(&ours->owner)) {
+        sim_host_yield();
+    }
+    atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
+}
+
+void fallow__os_lock_release(fallow__os_lock *lock)
+{
+    sim_lock *ours = lock_of(lock, SIM_UNLOCK);
+    if (atomic_load_explicit(&ours->owner, memory_order_relaxed) != &thread_mark) {
+        stop(SIM_UNLOCK, lock, 0, "this thread does not hold it");
+    }
+    atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
+    atomic_store_explicit(&ours->owner, NULL, memory_order_release);
+    tell_hook(SIM_UNLOCK, lock, 0);
+}
+
+/* room[0]: 0 not run, 1 running, 2 has run. */
+void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
+{
+    _Atomic(uint64_t) *stage = (_Atomic(uint64_t) *)(void *)&once->room[0];
+    uint64_t not_run = 0;
+    if (atomic_compare_exchange_strong(stage, &not_run, 1)) {
+        initialise();
+        atomic_store(stage, 2);
+    }
+    while (atomic_load(stage) != 2) {
+        sim_host_yield();
+    }
+}
+
+void fallow__os_stop(const char *message)
+{
+    fprintf(stderr, "%s\n", message);
+    abort();
+}
+
+/* --- what tests ask ------------------------------------------------------------------------------------------- */
+
+void sim_refuse(const sim_refusal *refusal)
+{
+    mutex_acquire();
+    sim.is_refusing = refusal != NULL;
+    sim.asked = 0;
+    if (refusal != NULL) {
+        sim.refusal = *refusal;
+        sim.refused = 0;
+    }
+    mutex_release();
+}
+
+uint64_t sim_refused(void)
+{
+    return sim.refused;
+}
+
+void sim_set_limit(sim_limit limit, uint64_t value)
+{
+    sim.options.limits[limit] = value;
+}
+
+sim_figures sim_counts(void)
+{
+    sim_figures counts = sim.figures;
+    counts.live_locks = atomic_load(&live_locks);
+    counts.held_locks = atomic_load(&held_locks);
+    counts.lazy_pages = sim.lazy_pages;
+    return counts;
+}
+
+uint64_t sim_call_count(void)
+{
+    uint64_t count = 0;
+    for (int call = 0; call < SIM_ADVISE; call++) {
+        count += sim.figures.calls[call];
+    }
+    return count;
+}
+
+uint64_t sim_charge(void)
+{
+    return bytes_of(sim.charged_pages);
+}
+
+uint64_t sim_reserved(void)
+{
+    return bytes_of(sim.reserved_pages);
+}
+
+uint64_t sim_map_count(void)
+{
+    return sim.mapping_count;
+}
+
+uint64_t sim_live_reservations(void)
+{
+    return sim.live_reservations;
+}
+
+sim_page sim_peek(const void *address)
+{
+    const area *a = area_at(address);
+    if (a == NULL) {
+        return (sim_page){.state = SIM_NONE};
+    }
+    const span *s = &a->spans[span_at(a, (uint64_t)((const char *)address - a->base) / sim.page_bytes)];
+    return (sim_page){
+        .state = s->state,
+        .protection = s->protection,
+        .is_charged = s->is_charged,
+        .is_lazy = s->is_lazy,
+        .attributes = s->attributes,
+        .has_name = s->has_name,
+        .region_base = a->base,
+        .region_bytes = (size_t)bytes_of(a->page_count),
+    };
+}
+
+bool sim_is_all(const void *base, size_t size_bytes, sim_state state)
+{
+    const char *next = base;
+    const char *end = next + size_bytes;
+    while (next < end) {
+        const area *a = area_at(next);
+        if (a == NULL) {
+            return false;
+        }
+        size_t index = span_at(a, (uint64_t)(next - a->base) / sim.page_bytes);
+        if (a->spans[index].state != state) {
+            return false;
+        }
+        next = page_address(a, span_end(a, index));
+    }
+    return true;
+}
+
+/* --- beginning and ending ------------------------------------------------------------------------------------- */
+
+/* Fill in what 0 means. */
+static sim_options completed(const sim_options *given)
+{
+    sim_options options = *given;
+    size_t host_page = sim_host_page_bytes();
+    if (options.page_bytes == 0) {
+        options.page_bytes = host_page > 4 * KIB ? host_page : 4 * KIB;
+    }
+    if (options.granularity_bytes == 0) {
+        bool is_coarse = options.rules == SIM_WINDOWS && options.page_bytes < 64 * KIB;
+        options.granularity_bytes = is_coarse ? 64 * KIB : options.page_bytes;
+    }
+    for (int limit = 0; limit < SIM_LIMITS; limit++) {
+        options.limits[limit] = options.limits[limit] != 0 ? options.limits[limit] : SIM_NO_LIMIT;
+    }
+    return options;
+}
+
+/* What was asked for; else as much as the host has. */
+static bool zones_reserve(uint64_t asked_bytes)
+{
+    const size_t align_bytes = sizeof(void *) < 8 ? (size_t)16 << 20 : (size_t)1 << 30;
+    uint64_t size_bytes = asked_bytes != 0 ? asked_bytes : sim_host_space_bytes();
+    for (; size_bytes >= LEAST_SPACE; size_bytes /= 2) {
+        void *base = size_bytes <= SIZE_MAX / 2 ? sim_host_reserve((size_t)size_bytes, align_bytes) : NULL;
+        if (base != NULL) {
+            sim.high = (zone){base, (size_t)size_bytes};
+            sim.low = (zone){sizeof(void *) < 8 ? NULL : sim_host_reserve_low(LOW_SPACE), LOW_SPACE};
+            sim.low.size_bytes = sim.low.base != NULL ? LOW_SPACE : 0;
+            return true;
+        }
+        if (asked_bytes != 0) {
+            return false;
+        }
+    }
+    return false;
+}
+
+bool sim_begin(const sim_options *given)
+{
+    if (sim.is_begun) {
+        fprintf(stderr, "sim_begin: one has begun already\n");
+        abort();
+    }
+    memset(&sim, 0, sizeof sim);
+    if (!zones_reserve(given->space_bytes)) {
+        return false;
+    }
+    sim.options = completed(given);
+    sim.is_begun = true;
+    sim.page_bytes = sim.options.page_bytes;
+    sim.granularity_bytes = sim.options.granularity_bytes;
+    sim.random = sim.options.seed;
+    /* a space in which 64 GiB cannot be reserved is a limit, and is told as one */
+    if (sim.high.size_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > sim.high.size_bytes) {
+        sim.options.limits[SIM_LIMIT_ADDRESSES] = sim.high.size_bytes;
+    }
+    atomic_store(&live_locks, 0);
+    atomic_store(&held_locks, 0);
+    sim_host_watch(is_write_fine);
+    return true;
+}
+
+static bool is_none(uint64_t count, const char *of_what)
+{
+    if (count != 0) {
+        fprintf(stderr, "sim_os: left over: %llu %s\n", (unsigned long long)count, of_what);
+    }
+    return count == 0;
+}
+
+bool sim_check_no_leak(void)
+{
+    bool is_clean = is_none(sim.live_reservations, "reservations");
+    is_clean &= is_none(sim.charged_pages, "charged pages");
+    is_clean &= is_none(sim.mapping_count, "mappings");
+    is_clean &= is_none(atomic_load(&held_locks), "locks held");
+    is_clean &= is_none(atomic_load(&live_locks), "locks never destroyed");
+    return is_clean;
+}
+
+bool sim_end(void)
+{
+    bool is_clean = sim_check_no_leak();
+    while (sim.lowest != NULL) {
+        area_destroy(sim.lowest);
+    }
+    sim_host_release(sim.high.base, sim.high.size_bytes);
+    if (sim.low.base != NULL) {
+        sim_host_release(sim.low.base, sim.low.size_bytes);
+    }
+    sim.is_begun = false;
+    return is_clean;
+}
+
+static void end_by_exit(void)
+{
+    if (sim.is_begun && !sim_end()) {
+        _Exit(1);
+    }
+}
+
+/* FALLOW_SIM=linux-16K, windows, linux-bare: words for a program that knows nothing of simulations. */
+static void begin_by_environment(void)
+{
+    const char *words = getenv("FALLOW_SIM");
+    words = words != NULL ? words : "";
+    sim_options options = {.rules = strstr(words, "windows") != NULL ? SIM_WINDOWS : SIM_LINUX};
+    if (strstr(words, "16K") != NULL) {
+        options.page_bytes = 16 * KIB;
+    } else if (strstr(words, "64K") != NULL) {
+        options.page_bytes = 64 * KIB;
+    }
+    if (strstr(words, "bare") != NULL) {
+        options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (!sim_begin(&options)) {
+        fprintf(stderr, "sim_os: the host has no room for a simulation\n");
+        abort();
+    }
+    atexit(end_by_exit);
+}

@@ -1,0 +1,189 @@
+/* A simulated operating system: the third implementation of os.h, deterministic, and strict.
+ *
+ * A program that is linked with the library `fallow_sim` instead of the real one runs on it:
+ *
+ *     sim_begin(&(sim_options){.rules = SIM_LINUX, .page_bytes = 16 << 10, .seed = seed});
+ *     sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_COMMIT), .skip = 3});
+ *     ... fallow_arena_create and so on ...
+ *     assert_true(sim_end());
+ *
+ * It keeps a state for each page, and it lies on real memory: what is reserved or guarded really faults, what is
+ * decommitted is really gone, what is committed is zero. Pages that were freed lazily turn zero one by one, at moments
+ * that the seed decides, unless they are written first.
+ *
+ * What no caller of os.h may do stops the program, with a line that says which call broke which rule: a range that is
+ * empty, unaligned or not inside a live reservation; commit, protect, purge or prefault of guarded pages; protect, purge,
+ * prefault or guard of pages that are not committed; a release of what is not a whole reservation; a lock that is taken
+ * twice by one thread, released by another, or used before it was made.
+ *
+ * Two sets of rules, those of src/posix and of src/win32:
+ *
+ *                      SIM_LINUX                                   SIM_WINDOWS
+ *   place              highest first; neighbours can merge         lowest first, on the granularity; walls in between
+ *   mappings           SIM_LIMIT_MAPPINGS; a decommit that would   counted, not limited
+ *                      split one at the limit keeps the pages
+ *   decommit           a remap: attributes are lost and applied    MEM_DECOMMIT
+ *                      again; else dropped and protected
+ *   purge DONTNEED     in place                                    decommit and commit: the charge may be gone
+ *   guard              in the page table, or decommitted           decommitted
+ *   fork, dump, huge   attributes of mappings                      taken out of the flags
+ *
+ * Threads: calls of os.h may come from any; those below from one, while no other is in the library. */
+#ifndef FALLOW_SIM_OS_H
+#define FALLOW_SIM_OS_H
+
+#include "os.h"
+
+typedef enum sim_rules {
+    SIM_LINUX,
+    SIM_WINDOWS
+} sim_rules;
+
+/* Calls of os.h. */
+typedef enum sim_call {
+    SIM_RESERVE,
+    SIM_RELEASE,
+    SIM_COMMIT,
+    SIM_DECOMMIT,
+    SIM_PURGE,
+    SIM_PROTECT,
+    SIM_PREFAULT,
+    SIM_GUARD,
+    SIM_UNGUARD,
+    SIM_RESIDENT,
+    SIM_PROCESS,
+    SIM_ADVISE, /* none of os.h: applying attributes again after a decommit; refused, the range goes without */
+    SIM_LOCK,   /* fallow__os_lock_acquire; never refused */
+    SIM_UNLOCK,
+    SIM_CALLS
+} sim_call;
+
+/* Sets of calls. */
+#define SIM_CALL(call) (UINT32_C(1) << (call))
+#define SIM_EVERY_CALL (SIM_CALL(SIM_ADVISE) - 1) /* every call that returns a status */
+
+/* A limit is bytes of the simulated reservations, or mappings; the program's own count nothing. */
+typedef enum sim_limit {
+    SIM_LIMIT_ADDRESSES, /* RLIMIT_AS */
+    SIM_LIMIT_COMMIT,    /* CommitLimit, memory and page file */
+    SIM_LIMIT_MAPPINGS,  /* vm.max_map_count; Linux only */
+    SIM_LIMIT_LOCKED,    /* RLIMIT_MEMLOCK; for SIM_IS_LOCKED */
+    SIM_LIMITS
+} sim_limit;
+#define SIM_NO_LIMIT UINT64_MAX
+
+/* Flags of sim_options. */
+enum {
+    SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */
+    SIM_NO_GUARD_INSTALL = 1 << 1, /* a guard is a decommitted page here, as it is on Windows anyhow */
+    SIM_NO_ADVICE = 1 << 2,        /* every FALLOW_REGION_* attribute is refused */
+    SIM_IS_LOCKED = 1 << 3         /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
+};
+
+/* Called before each call that os.h gets, with no lock of the simulation held; it may call the library, where the
+ * library's own locks allow that, and the functions below. What it does is not told to it. */
+typedef void (*sim_hook)(void *context, sim_call call, const void *base, size_t size_bytes);
+
+/* {0} is Linux with pages of 4 KiB. */
+typedef struct sim_options {
+    sim_rules rules;
+    size_t page_bytes;           /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
+    size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
+    uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
+    uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
+    uint32_t flags;
+    uint64_t seed;
+    sim_hook hook; /* optional */
+    void *hook_context;
+    void (*stop)(const char *complaint); /* optional: called instead of abort(); must not return */
+} sim_options;
+
+/* Start a system in which nothing is reserved yet. The options are copied. false: the host has not got so much address
+ * space. One at a time. A program that never begins one has what the environment variable FALLOW_SIM says (linux-4K,
+ * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, windows), and fails at its end if anything
+ * is left over. */
+bool sim_begin(const sim_options *options);
+
+/* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
+ * is held or was never destroyed. What is left is taken away. */
+bool sim_end(void);
+
+/* The same look without an end: nothing is reserved, charged, mapped or locked. */
+bool sim_check_no_leak(void);
+
+/* --- faults ------------------------------------------------------------------------------------------------ */
+
+typedef struct sim_refusal {
+    uint32_t calls; /* SIM_CALL(...) | SIM_CALL(...); 0 = SIM_EVERY_CALL */
+    uint64_t skip;  /* so many of these calls are let through first */
+    uint64_t times; /* then so many are refused; 0 = one */
+    uint64_t every; /* only each so-manieth of them, from the first on; 0 = each */
+
+    /* Decommit: what is left, FALLOW__OS_LEFT_CHARGED or _ACCESSIBLE; 0 = _ALL, nothing was done. */
+    fallow__os_left left;
+    /* Purge: the pages are left uncommitted. Guard: the contents are dropped, the pages are accessible. */
+    bool is_halfway;
+
+    fallow_status status; /* FALLOW_OK = what this system would say first */
+} sim_refusal;
+
+/* From now on refuse so; NULL: refuse nothing. An illegal call stops first; limits refuse what this lets through. */
+void sim_refuse(const sim_refusal *refusal);
+
+/* How many calls were refused by the latest sim_refuse(). 0 after a run means that it came through whole. */
+uint64_t sim_refused(void);
+
+/* Change a limit now; what is above it stays. */
+void sim_set_limit(sim_limit limit, uint64_t value);
+
+/* Pages that were freed lazily and not written since are zero now: all of them. */
+void sim_take_lazy(void);
+
+/* --- looking ----------------------------------------------------------------------------------------------- */
+
+typedef struct sim_figures {
+    uint64_t calls[SIM_CALLS];   /* since sim_begin; refused ones too */
+    uint64_t refused[SIM_CALLS]; /* by a fault, a rule or a limit */
+    uint64_t live_locks;         /* made and not destroyed */
+    uint64_t held_locks;
+    uint64_t lazy_pages; /* freed lazily, not written, not taken yet */
+    uint64_t lazy_taken; /* pages that turned zero behind the program's back, in all */
+} sim_figures;
+
+sim_figures sim_counts(void);
+
+/* Memory calls so far, locks not counted: for "the same call balance". */
+uint64_t sim_call_count(void);
+
+uint64_t sim_charge(void);    /* bytes charged */
+uint64_t sim_reserved(void);  /* bytes of live reservations */
+uint64_t sim_map_count(void); /* mappings of them */
+uint64_t sim_live_reservations(void);
+
+typedef enum sim_state {
+    SIM_NONE, /* in no reservation */
+    SIM_RESERVED,
+    SIM_COMMITTED,
+    SIM_GUARDED
+} sim_state;
+
+typedef struct sim_page {
+    sim_state state;
+    fallow_protection protection; /* of committed pages */
+    bool is_charged;
+    bool is_lazy;        /* may turn zero at any moment until it is written */
+    uint32_t attributes; /* FALLOW_REGION_NO_FORK and so on, as they are in force on this page */
+    bool has_name;
+    const void *region_base; /* of the reservation it is in */
+    size_t region_bytes;
+} sim_page;
+
+sim_page sim_peek(const void *address);
+
+/* Whether every page of a range is in one state. */
+bool sim_is_all(const void *base, size_t size_bytes, sim_state state);
+
+/* A system call of the test itself is about to write here, which the simulation would not see. */
+void sim_before_write(void *address);
+
+#endif

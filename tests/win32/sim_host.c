@@ -1,0 +1,126 @@
+/* The memory below the simulation: one MEM_RESERVE, and a vectored exception handler. */
+#include "../sim_host.h"
+
+#define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
+#include <windows.h>
+
+#include <psapi.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void require(bool is_done, const char *what)
+{
+    if (!is_done) {
+        fprintf(stderr, "sim_host: %s: error %lu\n", what, (unsigned long)GetLastError());
+        abort();
+    }
+}
+
+size_t sim_host_page_bytes(void)
+{
+    SYSTEM_INFO basics;
+    GetSystemInfo(&basics);
+    return basics.dwPageSize;
+}
+
+/* A reservation costs Wine a byte for each page, for ever. */
+uint64_t sim_host_space_bytes(void)
+{
+    return sizeof(void *) < 8 ? UINT64_C(512) << 20 : UINT64_C(4) << 30;
+}
+
+/* An allocation is given back as a whole only, so the head stays, unused. */
+void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
+{
+    if (size_bytes > SIZE_MAX - align_bytes) {
+        return NULL;
+    }
+    char *mapped = VirtualAlloc(NULL, size_bytes + align_bytes, MEM_RESERVE, PAGE_NOACCESS);
+    return mapped == NULL ? NULL : mapped + ((size_t)(0 - (uintptr_t)mapped) & (align_bytes - 1));
+}
+
+void *sim_host_reserve_low(size_t size_bytes)
+{
+    for (uintptr_t first = (uintptr_t)1 << 28; first < (uintptr_t)7 << 29; first += (uintptr_t)1 << 28) {
+        void *base = VirtualAlloc((void *)first, size_bytes, MEM_RESERVE, PAGE_NOACCESS);
+        if (base != NULL) {
+            return base;
+        }
+    }
+    return NULL;
+}
+
+void sim_host_release(void *base, size_t size_bytes)
+{
+    (void)size_bytes;
+    MEMORY_BASIC_INFORMATION found;
+    require(VirtualQuery(base, &found, sizeof found) != 0, "VirtualQuery");
+    require(VirtualFree(found.AllocationBase, 0, MEM_RELEASE), "VirtualFree");
+}
+
+void sim_host_drop(void *base, size_t size_bytes)
+{
+    require(VirtualFree(base, size_bytes, MEM_DECOMMIT), "VirtualFree");
+}
+
+void sim_host_set_access(void *base, size_t size_bytes, sim_host_access access)
+{
+    static const DWORD protections[] = {PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE, PAGE_EXECUTE_READ};
+    require(VirtualAlloc(base, size_bytes, MEM_COMMIT, protections[access]) != NULL, "VirtualAlloc");
+}
+
+void sim_host_zero(void *base, size_t size_bytes, sim_host_access access)
+{
+    sim_host_drop(base, size_bytes);
+    sim_host_set_access(base, size_bytes, access);
+}
+
+size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes)
+{
+    PSAPI_WORKING_SET_EX_INFORMATION pages[1024];
+    const size_t host_bytes = sim_host_page_bytes();
+    size_t page_count = 0;
+    size_t counted = SIZE_MAX; /* the page that was counted last */
+    for (size_t offset = 0; offset < size_bytes;) {
+        size_t first = offset;
+        DWORD count = 0;
+        for (; count < 1024 && offset < size_bytes; count++, offset += host_bytes) {
+            pages[count] = (PSAPI_WORKING_SET_EX_INFORMATION){.VirtualAddress = (char *)base + offset};
+        }
+        require(K32QueryWorkingSetEx(GetCurrentProcess(), pages, count * (DWORD)sizeof pages[0]), "working set");
+        for (DWORD i = 0; i < count; i++) {
+            size_t page = (first + i * host_bytes) / page_bytes;
+            if (pages[i].VirtualAttributes.Valid && page != counted) {
+                counted = page;
+                page_count++;
+            }
+        }
+    }
+    return page_count * page_bytes;
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------ */
+
+static bool (*ask)(void *address);
+
+static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
+{
+    const EXCEPTION_RECORD *record = fault->ExceptionRecord;
+    bool is_fine = record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION && record->NumberParameters >= 2 &&
+                   ask((void *)record->ExceptionInformation[1]);
+    return is_fine ? EXCEPTION_CONTINUE_EXECUTION : EXCEPTION_CONTINUE_SEARCH;
+}
+
+void sim_host_watch(bool (*is_write_fine)(void *address))
+{
+    if (ask == NULL) {
+        ask = is_write_fine;
+        require(AddVectoredExceptionHandler(1, on_fault) != NULL, "AddVectoredExceptionHandler");
+    }
+}
+
+void sim_host_yield(void)
+{
+    SwitchToThread();
+}
