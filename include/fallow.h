@@ -392,7 +392,8 @@ typedef struct fallow_arena_options {
                                   256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
                                   near. Rounded up to whole pages */
     size_t min_reserve_bytes;  /* the least to start with when the system refuses reserve_bytes, which is halved down to
-                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED is set */
+                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED is
+                                  set */
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
@@ -546,8 +547,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena,
 
 /* Where an arena's bytes are. All counted by page state; at every moment
  *
- *   backed    = in_use + cached + retained + released_lazy + metadata      what may hold memory; what limit_bytes bounds
- *   committed = backed + released_zero                                     what can be accessed
+ *   backed    = in_use + cached + retained + released_lazy + metadata     what may hold memory; what limit_bytes bounds
+ *   committed = backed + released_zero                                    what can be accessed
  *   reserved  = committed + the rest, which faults when touched */
 typedef struct fallow_arena_stats {
     size_t reserved_bytes;      /* all reservations of the arena, bookkeeping included */

@@ -5,8 +5,8 @@
  *
  * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
  * fallow__pages_init, and `block_count` blocks of `block_bytes` one after another, each of which holds the bitmaps of
- * `block_pages` pages. A block must be accessible, and zero the first time, before a call changes or asks about pages in
- * it; such calls are marked "block". Searches look only at what has been written before. Where page_count is not a
+ * `block_pages` pages. A block must be accessible, and zero the first time, before a call changes or asks about pages
+ * in it; such calls are marked "block". Searches look only at what has been written before. Where page_count is not a
  * multiple of block_pages, the last block must be accessible for fallow__pages_init already. Blocks stay accessible.
  *
  * No call here fails or allocates. Ranges are half-open: [first, first + count), count at least 1, inside page_count;
