@@ -534,7 +534,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_commit(fallow_arena *aren
 /* Make pages of a live run fault again and give back their memory and commit charge. Parameters as for
  * fallow_arena_commit.
  *
- * Errors   those of fallow_region_decommit: the contents may be gone; pages that are accessible still count as committed
+ * Errors   those of fallow_region_decommit: the contents may be gone; pages still accessible count as committed
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes);
 
