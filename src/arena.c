@@ -256,6 +256,17 @@ static bool ranges_granted(fallow_arena *arena, part *p, uint64_t first, uint64_
     return true;
 }
 
+/* What the system still does for a range after it was asked to decommit it. */
+static bool memory_is_gone(fallow__os_left left)
+{
+    return left != FALLOW__OS_LEFT_ALL;
+}
+
+static bool is_accessible(fallow__os_left left)
+{
+    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
+}
+
 /* --- committing -------------------------------------------------------------------------------------------- */
 
 /* Commit bookkeeping: granted, committed and counted, or nothing. */
@@ -328,8 +339,8 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
     return FALLOW_OK;
 }
 
-/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
- * does not take back stays ready: it is accessible and zero, which is all that ready means. */
+/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that is still
+ * accessible after that stays ready: it is zero, and ready means no more. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -344,9 +355,12 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh[block / 64] &= ~bit;
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
-        fallow__os_left left;
+        fallow__os_left left = FALLOW__OS_LEFT_ALL;
         fallow__os_error ignored;
-        if (is_drop && fallow__os_decommit(&p->region, base, p->plan.block_bytes, &left, &ignored) == FALLOW_OK) {
+        if (is_drop) {
+            (void)fallow__os_decommit(&p->region, base, p->plan.block_bytes, &left, &ignored);
+        }
+        if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= p->plan.block_bytes;
             taken_back(arena, base, p->plan.block_bytes);
@@ -381,13 +395,13 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-static void range_set_zero(part *p, uint64_t first, uint64_t limit)
+/* Give the free pages in [first, limit) that are in states of a set another state; the others stay as they are. */
+static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
 {
     uint64_t range_first;
     uint64_t range_pages;
-    for (uint64_t page = first;
-         next_range(&p->pages, &page, limit, FALLOW__STATES(FALLOW__FREE_NONE), &range_first, &range_pages);) {
-        fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
+        fallow__pages_set_free(&p->pages, range_first, range_pages, new_state);
     }
 }
 
@@ -426,7 +440,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_zero(p, first, limit);
+            range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -437,17 +451,6 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
-
-/* What the system still does for a range after it was asked to decommit it. */
-static bool memory_is_gone(fallow__os_left left)
-{
-    return left != FALLOW__OS_LEFT_ALL;
-}
-
-static bool is_accessible(fallow__os_left left)
-{
-    return left == FALLOW__OS_LEFT_ACCESSIBLE || left == FALLOW__OS_LEFT_ALL;
-}
 
 /* Decommit a free range, and write down what came of it. */
 static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
@@ -461,7 +464,7 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
     } else if (memory_is_gone(left)) {
-        fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_ZERO);
+        range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_ZERO);
     }
     return status;
 }
