@@ -168,6 +168,45 @@ static void bookkeeping_that_is_taken_back(void **state)
     }
 }
 
+/* Create an arena, fill it, have it reserve more: with call number `skip` refused. Returns whether it came through. */
+static bool work_with_refusal(uint64_t skip)
+{
+    fallow_arena *arena = NULL;
+    fallow_arena_options options = {.reserve_bytes = MIB, .grow_bytes = 1};
+    void *base;
+    begin((sim_options){.limits = {[SIM_LIMIT_COMMIT] = 4 * MIB}});
+    sim_refuse(&(sim_refusal){.skip = skip});
+    if (fallow_arena_create(&options, &arena) != FALLOW_OK) {
+        assert_true(sim_check_no_leak());
+        sim_refuse(NULL);
+        assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
+    }
+    uint64_t reservations = sim_live_reservations();
+    size_t charge = check(arena, 0).committed_bytes;
+    if (fallow_arena_alloc(arena, 2 * MIB, &base) != FALLOW_OK) {
+        assert_int_equal(sim_live_reservations(), reservations);
+        assert_int_equal(check(arena, 0).committed_bytes, charge);
+        assert_int_equal(sim_counts().held_locks, 0);
+        assert_int_equal(fallow_arena_alloc(arena, 2 * MIB, &base), FALLOW_OK);
+    }
+    memset(base, 1, 2 * MIB);
+    bool is_through = sim_refused() == 0;
+    sim_refuse(NULL);
+    fallow_arena_destroy(arena);
+    assert_true(sim_end());
+    return is_through;
+}
+
+static void a_refusal_leaks_nothing(void **state)
+{
+    (void)state;
+    uint64_t skip = 0;
+    while (!work_with_refusal(skip)) {
+        skip++;
+    }
+    assert_true(skip >= 5);
+}
+
 int main(void)
 {
     test_begin();
@@ -176,6 +215,7 @@ int main(void)
         cmocka_unit_test(extending_addresses_over_a_mixed_place),
         cmocka_unit_test(trim_that_stops),
         cmocka_unit_test(bookkeeping_that_is_taken_back),
+        cmocka_unit_test(a_refusal_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
