@@ -1040,13 +1040,11 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     if (is_windows()) {
         flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
     }
-    uint64_t before = sim.mapping_count;
-    area *a = area_create(where.first, size_bytes, flags, options->name);
-    area_link(a, where.below);
-    if (sim.mapping_count > before && is_over_mappings(sim.mapping_count, 0)) {
-        area_destroy(a);
+    if (is_over_mappings(sim.mapping_count, 0)) { /* at the limit there is still room for one */
         return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
     }
+    area *a = area_create(where.first, size_bytes, flags, options->name);
+    area_link(a, where.below);
     *region_out =
         (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
     if (options->name != NULL) {
@@ -1163,7 +1161,7 @@ static bool can_protect(range part, fallow_protection protection)
     return is_possible;
 }
 
-/* Why a remap in place is refused. */
+/* Why a remap in place is refused. Source: Linux mm/vma.c, vms_gather_munmap_vmas; mm/mmap.c, do_mmap */
 static fallow_status why_no_remap(range part)
 {
     if (is_windows()) {
@@ -1173,7 +1171,8 @@ static fallow_status why_no_remap(range part)
     unsigned cuts = e.cuts;
     edit_save(&e);
     edit_end(&e);
-    if (cuts != 0 && is_over_mappings(sim.mapping_count, cuts)) {
+    /* only a hole needs room for more mappings: cutting off an end may go over the limit by one, for a moment */
+    if (is_over_mappings(sim.mapping_count, cuts == 2 ? 1 : 0)) {
         return FALLOW_ERR_MAP_COUNT;
     }
     if (is_over(SIM_LIMIT_ADDRESSES, bytes_of(sim.reserved_pages), 0)) {
