@@ -796,7 +796,8 @@ static void random_run_options(const life_arena *a, test_random *random, wanted 
 {
     const model_arena *m = &a->model;
     uint64_t dice = test_next(random);
-    w->options.flags |= (dice & 3) == 0 ? FALLOW_RUN_ZEROED : 0;
+    bool is_much = w->count > TOUCH_ALL_BELOW; /* clearing it would take seconds, and all the memory there is */
+    w->options.flags |= (dice & 3) == 0 && !is_much ? FALLOW_RUN_ZEROED : 0;
     w->options.flags |= (dice >> 2 & 3) == 0 ? FALLOW_RUN_TOP_DOWN : 0;
     w->options.flags |= (dice >> 4 & 7) == 0 ? FALLOW_RUN_NO_GROW : 0;
     w->options.flags |= (dice >> 7 & 7) == 0 ? FALLOW_RUN_NO_CACHE : 0;
