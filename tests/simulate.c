@@ -162,7 +162,7 @@ static settings read_arguments(int argc, char **argv)
 {
     settings s = {.ops = 1000000, .seconds = UINT64_MAX, .lie_at = UINT64_MAX};
     s.seed = (uint64_t)time(NULL) * 1000003u;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--ops") == 0) {
             s.ops = number(value);
@@ -179,7 +179,6 @@ static settings read_arguments(int argc, char **argv)
             fprintf(stderr, "usage: simulate [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
             exit(2);
         }
-        i++;
     }
     return s;
 }
