@@ -116,7 +116,8 @@ typedef struct fallow_failure {
     const void *base;       /* the address concerned; NULL where there is none */
     size_t size_bytes;      /* the size concerned; 0 where there is none */
     const char *limit_name; /* the limit that was hit, for example "RLIMIT_AS"; NULL where none was found */
-    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count" */
+    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count"; for "before_commit" what it was
+                               asked for */
 } fallow_failure;
 
 /* Tell about this thread's latest failed call. One ENOMEM has many causes: which one it was is looked up when the call
@@ -230,7 +231,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *r
  *   size_bytes    bytes, a multiple of its page_bytes; 0 does nothing
  *
  * After success newly committed pages read as zero; already committed pages keep their contents, so committing
- * twice is fine. After failure no page has changed.
+ * twice is fine. After failure no page has changed; except that where the range was partly committed, Linux may have
+ * committed more of it before it refused. Committing or decommitting it again is safe.
  *
  * Errors   FALLOW_ERR_INVALID    the range is not wholly inside the region, or not of whole pages
  *          FALLOW_ERR_COMMIT     the system will not back it: page file, overcommit, RLIMIT_DATA
@@ -396,7 +398,7 @@ typedef struct fallow_arena_options {
                                   256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
                                   near. Rounded up to whole pages */
     size_t min_reserve_bytes;  /* the least to start with when the system refuses reserve_bytes, which is halved down to
-                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED is set */
+                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED set */
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
@@ -553,7 +555,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena,
 
 /* Where an arena's bytes are. All counted by page state; at every moment
  *
- *   backed    = in_use + cached + retained + released_lazy + metadata      what may hold memory; what limit_bytes bounds
+ *   backed    = in_use + cached + retained + released_lazy + metadata    what may hold memory; what limit_bytes bounds
  *   committed = backed + released_zero                                     what can be accessed
  *   reserved  = committed + the rest, which faults when touched */
 typedef struct fallow_arena_stats {

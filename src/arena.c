@@ -220,9 +220,16 @@ static uint64_t range_count(fallow__pages *pages, uint64_t first, uint64_t count
 
 /* --- what the callbacks hear ------------------------------------------------------------------------------- */
 
-static bool granted(fallow_arena *arena, void *base, size_t size_bytes)
+static bool granted(const fallow_arena *arena, void *base, size_t size_bytes)
 {
     return arena->before_commit == NULL || arena->before_commit(arena->callback_context, base, size_bytes);
+}
+
+/* A limit of our own refuses. */
+static fallow_status refused(fallow__os_error *error, const char *limit_name, size_t limit_bytes)
+{
+    *error = (fallow__os_error){.limit_name = limit_name, .limit_value = limit_bytes};
+    return FALLOW_ERR_LIMIT;
 }
 
 static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
@@ -279,7 +286,7 @@ static fallow_status metadata_commit(fallow_arena *arena, part *p, void *base, s
                                      fallow__os_error *error)
 {
     if (!granted(arena, base, size_bytes)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", size_bytes);
     }
     arena->commit_calls++;
     fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
@@ -392,17 +399,34 @@ static void blocks_drop(fallow_arena *arena, place where)
     blocks_settle(arena, where.part, where.first, where.count, true);
 }
 
+/* A commit over pages of both kinds may have stopped partway (os.h): what the books call inaccessible becomes so. */
+static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit)
+{
+    uint64_t range_first;
+    uint64_t range_pages;
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, STATES_NONE, &range_first, &range_pages);) {
+        fallow__os_left left;
+        fallow__os_error ignored;
+        if (range_pages == limit - first) {
+            return; /* all of one kind: then it was all or nothing */
+        }
+        (void)fallow__os_decommit(&p->region, page_address(arena, p, range_first), pages_bytes(arena, range_pages),
+                                  &left, &ignored);
+    }
+}
+
 /* Commit the inaccessible pages in [first, limit), with one system call over all of it: pages that are committed
  * already do not mind. Only the first and the last are known to be inaccessible. */
 static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, fallow__os_error *error)
 {
     if (!ranges_granted(arena, p, first, limit)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", pages_bytes(arena, limit - first));
     }
     arena->commit_calls++;
     fallow_status status =
         fallow__os_commit(&p->region, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
     if (status != FALLOW_OK) {
+        range_undo_commit(arena, p, first, limit);
         ranges_taken_back(arena, p, first, limit, STATES_NONE);
         return status;
     }
@@ -563,12 +587,6 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-static fallow_status fail_limit(const fallow_arena *arena, fallow__os_error *error)
-{
-    *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-    return FALLOW_ERR_LIMIT;
-}
-
 /* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
 static void arena_release_old(fallow_arena *arena)
 {
@@ -591,7 +609,9 @@ static fallow_status place_check_limit(fallow_arena *arena, place where, bool is
     if (is_within_limit(arena, where.count, is_committed)) {
         arena_release_old(arena);
     }
-    return fits_limit(arena, place_new_bytes(arena, where, is_committed)) ? FALLOW_OK : fail_limit(arena, error);
+    return fits_limit(arena, place_new_bytes(arena, where, is_committed))
+               ? FALLOW_OK
+               : refused(error, "limit_bytes", arena->limit_bytes);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -836,7 +856,7 @@ static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *
     if (!fits_limit(arena, head_bytes + block_bytes)) {
         arena_release_old(arena);
         if (!fits_limit(arena, head_bytes + block_bytes)) {
-            return fail_limit(arena, error);
+            return refused(error, "limit_bytes", arena->limit_bytes);
         }
     }
     fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
@@ -919,7 +939,7 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
     part_layout layout;
     fallow_region region;
     if (!is_within_limit(arena, wanted->count, (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0)) {
-        return fail_limit(arena, error);
+        return refused(error, "limit_bytes", arena->limit_bytes);
     }
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
@@ -940,8 +960,8 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
 /* When the lowest place could not be prepared: a place that needs no commit may still do. */
-static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status refused, place *where_out,
-                                     fallow__os_error *error)
+static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status first_refusal,
+                                     place *where_out, fallow__os_error *error)
 {
     order committed = *wanted;
     committed.flags |= FALLOW_RUN_NO_GROW;
@@ -949,7 +969,7 @@ static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, f
     if (wanted->at != NULL || (wanted->flags & (FALLOW_RUN_UNCOMMITTED | FALLOW_RUN_NO_GROW)) != 0 ||
         !arena_find(arena, &committed, where_out) ||
         place_prepare(arena, *where_out, true, &other_error) != FALLOW_OK) {
-        return refused;
+        return first_refusal;
     }
     *error = other_error;
     return FALLOW_OK;

@@ -25,12 +25,13 @@
  * Lazy in time: late chunks. A small change writes its chunk's planes and puts the chunk among the *late* ones, whose
  * nodes, and those above, say what was true before. All late chunks are *settled*, that is summarised and passed
  * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
- * no search (see bounds), and so most changes never reach the tree one by one.
+ * no search (see bounds), and a single page is found beside late chunks, so most changes never reach the tree one by
+ * one.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
- * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
- * late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its
- * bound.
+ * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the
+ * chunk there is late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is
+ * refused by its bound.
  *
  * Invariants, checked by fallow__pages_verify:
  *   1. A node that is MIXED has valid children. All ancestors of a late chunk, and its own node, are MIXED: its planes
@@ -396,7 +397,7 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */
 
-/* The size class of a request: 1 to 8 pages are a class each, then each doubling has two: 9-12, 13-16, 17-24, 25-32 ... */
+/* The size class of a request: 1 to 8 pages are a class each, then each doubling has two: 9-12, 13-16, 17-24 ... */
 static inline unsigned class_of(uint64_t count)
 {
     if (count <= 8) {

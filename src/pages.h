@@ -4,11 +4,11 @@
  * structure. Sees: bits.h, status.h (for the asserts).
  *
  * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
- * fallow__pages_init, and `block_count` blocks, which begin `block_bytes` apart; the last one may be shorter. Each holds
- * the bitmaps of FALLOW__BLOCK_PAGES pages. The blocks of a range must be accessible, and zero the first time, before a
- * call that changes pages in it, marked "block". Searches and questions look only at what has been written before. Where
- * page_count is not a multiple of FALLOW__BLOCK_PAGES, the last block must be accessible for fallow__pages_init already.
- * Blocks stay accessible.
+ * fallow__pages_init, and `block_count` blocks, which begin `block_bytes` apart; the last one may be shorter. Each
+ * holds the bitmaps of FALLOW__BLOCK_PAGES pages. The blocks of a range must be accessible, and zero the first time,
+ * before a call that changes pages in it, marked "block". Searches and questions look only at what has been written
+ * before. Where page_count is not a multiple of FALLOW__BLOCK_PAGES, the last block must be accessible for
+ * fallow__pages_init already. Blocks stay accessible.
  *
  * No call here fails or allocates. Ranges are half-open: [first, first + count), count at least 1, inside page_count;
  * anything else is a bug of the library and an assertion. One thread at a time. */

@@ -147,6 +147,41 @@ static void test_small_data(void **state)
     in_child(small_data_body);
 }
 
+/* A run over free pages of both kinds, whose commit the system refuses partway: nothing of it stays accessible. */
+static void refused_partway_body(void)
+{
+    fallow_arena *arena;
+    void *runs[4];
+    fallow_run rest;
+    fallow_arena_options options = {
+        .reserve_bytes = 64 * MIB, .grow_bytes = 8 * KIB, .purge = FALLOW_PURGE_DECOMMIT, .flags = FALLOW_ARENA_FIXED};
+    EXPECT(fallow_arena_create(&options, &arena) == FALLOW_OK);
+    for (int i = 0; i < 4; i++) {
+        EXPECT(fallow_arena_alloc(arena, 4 * MIB, &runs[i]) == FALLOW_OK);
+    }
+    /* free and decommit the first and the third; then free the second, which stays committed between them */
+    fallow_arena_free(arena, runs[0], 4 * MIB);
+    fallow_arena_free(arena, runs[2], 4 * MIB);
+    EXPECT(fallow_arena_trim(arena, 0, NULL) == FALLOW_OK);
+    fallow_arena_free(arena, runs[1], 4 * MIB);
+    uint64_t committed = figures().committed_bytes;
+    limit(RLIMIT_DATA, committed + 5 * MIB); /* room for the first, not for the third */
+    fallow_arena_stats before;
+    fallow_arena_stats after;
+    fallow_arena_read_stats(arena, &before);
+    EXPECT(fallow_arena_alloc(arena, 12 * MIB, &rest.base) == FALLOW_ERR_COMMIT);
+    fallow_arena_read_stats(arena, &after);
+    EXPECT(after.committed_bytes == before.committed_bytes);
+    EXPECT(figures().committed_bytes == committed);
+    EXPECT(fallow_arena_check(arena) == FALLOW_OK);
+}
+
+static void test_refused_partway(void **state)
+{
+    (void)state;
+    in_child(refused_partway_body);
+}
+
 /* More holes than the process may have mappings: the memory is given back all the same, and soon. */
 static void many_holes_body(void)
 {
@@ -202,10 +237,8 @@ static void test_many_holes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_small_space),
-        cmocka_unit_test(test_small_data),
-        cmocka_unit_test(test_many_holes),
+        cmocka_unit_test(test_large),           cmocka_unit_test(test_small_space), cmocka_unit_test(test_small_data),
+        cmocka_unit_test(test_refused_partway), cmocka_unit_test(test_many_holes),
     };
     test_begin();
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
