@@ -1,8 +1,9 @@
 /* Random lives of programs, one after another, each on a system of its own and against a model (life.h).
  *
- *   simulate [--ops N] [--seed S] [--life S] [--trace] [--lie N]
+ *   simulate [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]
  *
- *   --ops N    stop after so many operations (1000000)
+ *   --ops N    stop after so many operations (1000000), or when the time is up:
+ *   --seconds N
  *   --seed S   the first life's seed; the next one's is one more. Without it the clock says
  *   --life S   live this one life only, and print what it does
  *   --lie N    the model lies once in each life, from its Nth operation on: a failure is the right result, and the
@@ -19,6 +20,7 @@
 
 typedef struct settings {
     uint64_t ops;
+    uint64_t seconds;
     uint64_t seed;
     uint64_t lie_at;
     bool is_one_life;
@@ -43,7 +45,8 @@ static int live_many(void *context)
     uint64_t seed = s->seed;
     uint64_t done = 0;
     uint64_t lives = 0;
-    while (done < s->ops) {
+    time_t start = time(NULL);
+    while (done < s->ops && (uint64_t)(time(NULL) - start) < s->seconds) {
         notes[NOTE_SEED] = seed;
         trial_patience(PATIENCE_SECONDS);
         plan_count = life_plan(seed, plan);
@@ -157,12 +160,14 @@ static uint64_t number(const char *text)
 
 static settings read_arguments(int argc, char **argv)
 {
-    settings s = {.ops = 1000000, .lie_at = UINT64_MAX};
+    settings s = {.ops = 1000000, .seconds = UINT64_MAX, .lie_at = UINT64_MAX};
     s.seed = (uint64_t)time(NULL) * 1000003u;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--ops") == 0) {
             s.ops = number(value);
+        } else if (strcmp(argv[i], "--seconds") == 0) {
+            s.seconds = number(value);
         } else if (strcmp(argv[i], "--seed") == 0) {
             s.seed = number(value);
         } else if (strcmp(argv[i], "--lie") == 0) {
@@ -171,10 +176,9 @@ static settings read_arguments(int argc, char **argv)
             s.seed = number(value);
             s.is_one_life = true;
         } else {
-            fprintf(stderr, "usage: simulate [--ops N] [--seed S] [--life S] [--lie N]\n");
+            fprintf(stderr, "usage: simulate [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
             exit(2);
         }
-        i++;
     }
     return s;
 }
