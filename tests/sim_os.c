@@ -1659,8 +1659,9 @@ bool sim_begin(const sim_options *given)
     sim.granularity_bytes = sim.options.granularity_bytes;
     sim.random = sim.options.seed;
     /* a space in which 64 GiB cannot be reserved is a limit, and is told as one */
-    if (sim.high.size_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > sim.high.size_bytes) {
-        sim.options.limits[SIM_LIMIT_ADDRESSES] = sim.high.size_bytes;
+    uint64_t space_bytes = sim.high.size_bytes;
+    if (space_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > space_bytes) {
+        sim.options.limits[SIM_LIMIT_ADDRESSES] = space_bytes;
     }
     atomic_store(&live_locks, 0);
     atomic_store(&held_locks, 0);
