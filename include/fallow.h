@@ -14,13 +14,15 @@
  *     int main(void)
  *     {
  *         fallow_arena *arena;
+ *         fallow_arena_stats stats;
  *         void *run;
  *         if (fallow_arena_create(NULL, &arena) != FALLOW_OK) return 1;
  *         if (fallow_arena_alloc(arena, 1 << 20, &run) != FALLOW_OK) return 1;
  *         ((char *)run)[0] = 'f';
+ *         fallow_arena_read_stats(arena, &stats);
+ *         printf("%zu MiB usable, %zu KiB in use\n", stats.usable_bytes >> 20, stats.in_use_bytes >> 10);
  *         fallow_arena_free(arena, run, 1 << 20);
  *         fallow_arena_destroy(arena);
- *         puts("reserved 64 GiB, used 8 KiB");
  *     }
  *
  * Words. A *page* here is an arena's unit of allocation, a power of two of at least the OS page. A *run* is a sequence
@@ -114,7 +116,8 @@ typedef struct fallow_failure {
     const void *base;       /* the address concerned; NULL where there is none */
     size_t size_bytes;      /* the size concerned; 0 where there is none */
     const char *limit_name; /* the limit that was hit, for example "RLIMIT_AS"; NULL where none was found */
-    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count" */
+    uint64_t limit_value;   /* its value: bytes, or mappings for "vm.max_map_count"; for "before_commit" what it was
+                               asked for */
 } fallow_failure;
 
 /* Tell about this thread's latest failed call. One ENOMEM has many causes: which one it was is looked up when the call
@@ -203,9 +206,10 @@ typedef enum fallow_protection {
  *          FALLOW_ERR_ADDRESS_SPACE  RLIMIT_AS, no gap so large, the exact place is taken
  *          FALLOW_ERR_LOCKED         mlockall(MCL_FUTURE) and RLIMIT_MEMLOCK
  *          FALLOW_ERR_MAP_COUNT      vm.max_map_count
+ *          FALLOW_ERR_COMMIT         Windows: not even the page tables of the reservation can be backed
  *          FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Cost     one system call, one more for each attribute (name, fork, dump, huge pages); an aligned reservation takes
- *          up to three. Nothing per byte, except under Wine and qemu.
+ *          three, up to five with a hint. Nothing per byte, except under Wine and qemu.
  * Source   mmap(2), PROT_NONE and MAP_NORESERVE; Microsoft Learn, VirtualAlloc, MEM_RESERVE, and VirtualAlloc2
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_bytes, const fallow_region_options *options,
@@ -214,7 +218,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_byte
 /* Give the whole reservation back; its addresses may be anyone's afterwards. The struct becomes {0}; releasing such a
  * struct does nothing.
  *
- * Errors   FALLOW_ERR_OS, FALLOW_ERR_MAP_COUNT   the system refused; the region is as it was
+ * Errors   FALLOW_ERR_MAP_COUNT, FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused;
+ *          the region is as it was
  * Cost     one system call, and the time to give its memory back
  * Source   munmap(2); Microsoft Learn, VirtualFree, MEM_RELEASE
  * Since    0.1 */
@@ -227,13 +232,17 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *r
  *   size_bytes    bytes, a multiple of its page_bytes; 0 does nothing
  *
  * After success newly committed pages read as zero; already committed pages keep their contents, so committing
- * twice is fine. After failure no page has changed.
+ * twice is fine. After failure no page has changed; except that where the range was partly committed, Linux may have
+ * committed more of it before it refused. Committing or decommitting it again is safe.
  *
  * Errors   FALLOW_ERR_INVALID    the range is not wholly inside the region, or not of whole pages
  *          FALLOW_ERR_COMMIT     the system will not back it: page file, overcommit, RLIMIT_DATA
  *          FALLOW_ERR_MAP_COUNT  vm.max_map_count; docs/platforms.md explains
  *          FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Threads  any thread, on ranges that do not overlap
+ * Success is a promise on Windows and in Linux' overcommit mode 2. In modes 0 and 1, and in a container, memory may
+ * still be short when the pages are touched; the system ends a program then.
+ *
  * Cost     one system call; the first touch of each page faults once
  * Source   mprotect(2) and (3p), ENOMEM; Microsoft Learn, VirtualAlloc, MEM_COMMIT
  * Since    0.1 */
@@ -290,7 +299,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_protect(const fallow_reg
 /* Make the memory of committed pages resident now, so that touching them later does not fault. Contents stay.
  * Parameters as for fallow_region_commit; the whole range must be committed and writable.
  *
- * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit
+ * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; Linux: some of it is not writable, or guarded
  *          FALLOW_ERR_COMMIT, FALLOW_ERR_OS
  * Cost     about a microsecond for each 4 KiB; in a container with a memory limit it may end the program, as touching
  *          the pages would
@@ -304,7 +313,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_prefault(const fallow_re
  *
  * Errors   FALLOW_ERR_INVALID    as for fallow_region_commit
  *          FALLOW_ERR_MAP_COUNT  where guards cost mappings: vm.max_map_count
- *          FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Cost     one system call. Linux 6.13 and later: no mapping, however many guards there are; elsewhere as decommit
  * Source   madvise(2), MADV_GUARD_INSTALL, used where a probe has shown that it guards; else as decommit
  * Since    0.1 */
@@ -339,8 +348,10 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  * too small for it, the arena adds further reservations; runs come from the oldest one in which they fit.
  *
  * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
- * used. Nothing is stored in free pages. The cost of every call below grows with the logarithm of the arena's size, not
- * with the length of the run, apart from what the system does for the memory itself.
+ * used, and a few KiB. Nothing is stored in free pages. The cost of alloc, free and extend grows with the logarithm of
+ * the arena's size, not with the length of the run, apart from what the system does for the memory itself. More is
+ * looked at where alignment passes over holes that are long enough, and for NO_GROW, limit_bytes and before_commit,
+ * which ask what the pages of a place are.
  * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct fallow_arena fallow_arena;
@@ -355,7 +366,8 @@ typedef struct fallow_run {
 /* Flags of fallow_run_options. */
 enum {
     FALLOW_RUN_ZEROED = 1 << 0,      /* is_zero will be true */
-    FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit */
+    FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit. Its bookkeeping is
+                                        committed, 0.005 % of it, so that splitting and shrinking it cannot fail */
     FALLOW_RUN_TOP_DOWN = 1 << 2,    /* the highest address at which it fits, in the oldest reservation where it does */
     FALLOW_RUN_NO_CACHE = 1 << 3,    /* not from or through a thread's cache (this version has none) */
     FALLOW_RUN_NO_GROW = 1 << 4      /* only from memory that is committed already; else FALLOW_ERR_EXHAUSTED */
@@ -392,7 +404,8 @@ typedef struct fallow_arena_options {
                                   256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
                                   near. Rounded up to whole pages */
     size_t min_reserve_bytes;  /* the least to start with when the system refuses reserve_bytes, which is halved down to
-                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED is set */
+                                  it. 0 = whatever can be had, from 64 KiB up; reserve_bytes itself when that is given
+                                  and FIXED set */
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
@@ -421,7 +434,8 @@ typedef struct fallow_arena_options {
  * Errors   FALLOW_ERR_INVALID        an option out of its range
  *          FALLOW_ERR_UNSUPPORTED    FALLOW_ARENA_LARGE_PAGES
  *          FALLOW_ERR_LIMIT          limit_bytes is less than the bookkeeping needs, or before_commit refused
- *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION,
+ *          FALLOW_ERR_OS
  * Threads  any thread
  * Cost     a few system calls; microseconds and a few KiB of memory, whatever its size
  * Since    0.1 */
@@ -435,6 +449,9 @@ FALLOW_API void fallow_arena_destroy(fallow_arena *arena);
  *
  *   size_bytes   bytes, not 0; rounded up to whole pages of the arena
  *   base_out     the run; readable and writable. Its contents are unspecified: fallow_arena_alloc_run tells or clears
+ *
+ * Where the system refuses to back that place, smaller steps are tried, then a place that is backed already. Near
+ * limit_bytes the memory of free pages is given back first, whether or not that is enough.
  *
  * Errors   FALLOW_ERR_INVALID        size 0, or too large to round
  *          FALLOW_ERR_LIMIT          limit_bytes, or before_commit
@@ -517,7 +534,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_commit(fallow_arena *aren
 /* Make pages of a live run fault again and give back their memory and commit charge. Parameters as for
  * fallow_arena_commit.
  *
- * Errors   those of fallow_region_decommit: the contents may be gone, the pages count as committed still
+ * Errors   those of fallow_region_decommit: the contents may be gone; pages still accessible count as committed
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes);
 
@@ -546,7 +563,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena,
 
 /* Where an arena's bytes are. All counted by page state; at every moment
  *
- *   backed    = in_use + cached + retained + released_lazy + metadata      what may hold memory; what limit_bytes bounds
+ *   backed    = in_use + cached + retained + released_lazy + metadata    what may hold memory; what limit_bytes bounds
  *   committed = backed + released_zero                                     what can be accessed
  *   reserved  = committed + the rest, which faults when touched */
 typedef struct fallow_arena_stats {

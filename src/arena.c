@@ -124,12 +124,17 @@ static inline uint64_t page_of(const fallow_arena *arena, const part *p, const v
     return (uint64_t)((uintptr_t)address - (uintptr_t)p->base) >> arena->page_shift;
 }
 
-/* Whole pages for a size; false when it is 0, or more than any arena has. */
+/* Whole pages for a size that is not 0. */
+static inline uint64_t pages_up(const fallow_arena *arena, size_t size_bytes)
+{
+    return ((uint64_t)(size_bytes - 1) >> arena->page_shift) + 1;
+}
+
+/* The same for any size; false when it is 0, or cannot be rounded up. */
 static inline bool pages_for(const fallow_arena *arena, size_t size_bytes, uint64_t *count_out)
 {
-    uint64_t count = (uint64_t)(size_bytes >> arena->page_shift) + ((size_bytes & (arena->page_bytes - 1)) != 0);
-    *count_out = count;
-    return count != 0 && count <= SIZE_MAX >> arena->page_shift;
+    *count_out = pages_up(arena, size_bytes);
+    return size_bytes != 0 && *count_out <= SIZE_MAX >> arena->page_shift;
 }
 
 static inline bool part_holds(const fallow_arena *arena, const part *p, const void *address)
@@ -215,9 +220,16 @@ static uint64_t range_count(fallow__pages *pages, uint64_t first, uint64_t count
 
 /* --- what the callbacks hear ------------------------------------------------------------------------------- */
 
-static bool granted(fallow_arena *arena, void *base, size_t size_bytes)
+static bool granted(const fallow_arena *arena, void *base, size_t size_bytes)
 {
     return arena->before_commit == NULL || arena->before_commit(arena->callback_context, base, size_bytes);
+}
+
+/* A limit of our own refuses. */
+static fallow_status refused(fallow__os_error *error, const char *limit_name, size_t limit_bytes)
+{
+    *error = (fallow__os_error){.limit_name = limit_name, .limit_value = limit_bytes};
+    return FALLOW_ERR_LIMIT;
 }
 
 static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
@@ -274,7 +286,7 @@ static fallow_status metadata_commit(fallow_arena *arena, part *p, void *base, s
                                      fallow__os_error *error)
 {
     if (!granted(arena, base, size_bytes)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", size_bytes);
     }
     arena->commit_calls++;
     fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
@@ -293,14 +305,21 @@ static inline bool block_is_ready(const part *p, uint64_t block)
 
 static inline bool page_is_ready(const part *p, uint64_t page)
 {
-    return block_is_ready(p, page / p->plan.block_pages);
+    return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
+}
+
+/* The bookkeeping of blocks [first, end): the last block of a part may be shorter than the others. */
+static inline size_t blocks_bytes(const part *p, uint64_t first, uint64_t end)
+{
+    size_t cut = end == p->plan.block_count ? p->plan.block_bytes - p->plan.last_block_bytes : 0;
+    return (size_t)(end - first) * p->plan.block_bytes - cut;
 }
 
 static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 {
     uint64_t missing = 0;
-    uint64_t last = (first + count - 1) / p->plan.block_pages;
-    for (uint64_t block = first / p->plan.block_pages; block <= last; block++) {
+    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last; block++) {
         if (block % 64 == 0 && p->ready[block / 64] == ~(uint64_t)0) {
             block += 63;
             continue;
@@ -315,8 +334,8 @@ static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
                                     fallow__os_error *error)
 {
-    uint64_t end = (first + count - 1) / p->plan.block_pages + 1;
-    for (uint64_t block = first / p->plan.block_pages; block < end;) {
+    uint64_t end = (first + count - 1) / FALLOW__BLOCK_PAGES + 1;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block < end;) {
         if (block_is_ready(p, block)) {
             block++;
             continue;
@@ -326,7 +345,7 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
             missing_end++;
         }
         fallow_status status = metadata_commit(arena, p, p->blocks + (size_t)block * p->plan.block_bytes,
-                                               (size_t)(missing_end - block) * p->plan.block_bytes, error);
+                                               blocks_bytes(p, block, missing_end), error);
         if (status != FALLOW_OK) {
             return status;
         }
@@ -339,15 +358,15 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
     return FALLOW_OK;
 }
 
-/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that is still
- * accessible after that stays ready: it is zero, and ready means no more. */
+/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
+ * leaves accessible stays ready: it is zero, and that is all that ready means. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
         return;
     }
-    uint64_t last = (first + count - 1) / p->plan.block_pages;
-    for (uint64_t block = first / p->plan.block_pages; block <= last && p->fresh_count != 0; block++) {
+    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last && p->fresh_count != 0; block++) {
         uint64_t bit = (uint64_t)1 << (block % 64);
         if ((p->fresh[block / 64] & bit) == 0) {
             continue;
@@ -355,15 +374,17 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh[block / 64] &= ~bit;
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
-        fallow__os_left left = FALLOW__OS_LEFT_ALL;
+        size_t size_bytes = blocks_bytes(p, block, block + 1);
+        fallow__os_left left;
         fallow__os_error ignored;
-        if (is_drop) {
-            (void)fallow__os_decommit(&p->region, base, p->plan.block_bytes, &left, &ignored);
+        if (!is_drop) {
+            continue;
         }
+        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
-            p->metadata_bytes -= p->plan.block_bytes;
-            taken_back(arena, base, p->plan.block_bytes);
+            p->metadata_bytes -= size_bytes;
+            taken_back(arena, base, size_bytes);
         }
     }
 }
@@ -378,30 +399,47 @@ static void blocks_drop(fallow_arena *arena, place where)
     blocks_settle(arena, where.part, where.first, where.count, true);
 }
 
+/* A commit over pages of both kinds may have stopped partway (os.h): what the books call inaccessible becomes so. */
+static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit)
+{
+    uint64_t range_first;
+    uint64_t range_pages;
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, STATES_NONE, &range_first, &range_pages);) {
+        fallow__os_left left;
+        fallow__os_error ignored;
+        if (range_pages == limit - first) {
+            return; /* all of one kind: then it was all or nothing */
+        }
+        (void)fallow__os_decommit(&p->region, page_address(arena, p, range_first), pages_bytes(arena, range_pages),
+                                  &left, &ignored);
+    }
+}
+
 /* Commit the inaccessible pages in [first, limit), with one system call over all of it: pages that are committed
  * already do not mind. Only the first and the last are known to be inaccessible. */
 static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, fallow__os_error *error)
 {
     if (!ranges_granted(arena, p, first, limit)) {
-        return FALLOW_ERR_LIMIT;
+        return refused(error, "before_commit", pages_bytes(arena, limit - first));
     }
     arena->commit_calls++;
     fallow_status status =
         fallow__os_commit(&p->region, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
     if (status != FALLOW_OK) {
+        range_undo_commit(arena, p, first, limit);
         ranges_taken_back(arena, p, first, limit, STATES_NONE);
         return status;
     }
     return FALLOW_OK;
 }
 
-/* Give the free pages in [first, limit) that are in states of a set another state; the others stay as they are. */
-static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
+/* The free pages of a range that are in states of a set are accessible and zero now. */
+static void range_set_zero(part *p, uint64_t first, uint64_t limit, unsigned states)
 {
     uint64_t range_first;
     uint64_t range_pages;
     for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
-        fallow__pages_set_free(&p->pages, range_first, range_pages, new_state);
+        fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
     }
 }
 
@@ -411,7 +449,7 @@ static uint64_t growth_limit(const fallow_arena *arena, part *p, uint64_t limit)
 {
     uint64_t goal = (limit + arena->grow_pages - 1) / arena->grow_pages * arena->grow_pages;
     uint64_t room = p->plan.page_count;
-    uint64_t block_end = (limit + p->plan.block_pages - 1) / p->plan.block_pages * p->plan.block_pages;
+    uint64_t block_end = (limit + FALLOW__BLOCK_PAGES - 1) / FALLOW__BLOCK_PAGES * FALLOW__BLOCK_PAGES;
     /* not into a block whose bookkeeping may not be there */
     room = room < block_end ? room : block_end;
     goal = goal < room ? goal : room;
@@ -440,7 +478,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
+            range_set_zero(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE));
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -464,26 +502,32 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
     } else if (memory_is_gone(left)) {
-        range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_ZERO);
+        /* the range may hold pages that were not accessible: they still are not */
+        range_set_zero(p, first, first + count, FALLOW__STATES_OLD);
     }
     return status;
 }
 
 /* Purge or decommit a free, accessible range. A decommit that could only give the memory back counts as done: that is
- * what was asked for, and the stats tell that the pages are still accessible. */
+ * what was asked for, and the stats tell that the pages are still accessible. It has met a limit then (max_map_count),
+ * as the next one would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
 static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
-                                        fallow_purge purge, fallow__os_error *error)
+                                        fallow_purge *purge_inout, fallow__os_error *error)
 {
-    if (purge == FALLOW_PURGE_DECOMMIT) {
+    if (*purge_inout == FALLOW_PURGE_DECOMMIT) {
         uint64_t old_pages = part_state_pages(p, FALLOW__STATES_OLD);
         fallow_status status = free_range_decommit(arena, p, first, count, error);
-        return part_state_pages(p, FALLOW__STATES_OLD) < old_pages ? FALLOW_OK : status;
+        if (status != FALLOW_OK && part_state_pages(p, FALLOW__STATES_OLD) < old_pages) {
+            *purge_inout = FALLOW_PURGE_DONTNEED;
+            return FALLOW_OK;
+        }
+        return status;
     }
     bool is_zero;
     bool is_committed = true;
     arena->purge_calls++;
-    fallow_status status = fallow__os_purge(&p->region, page_address(arena, p, first), pages_bytes(arena, count), purge,
-                                            &is_zero, &is_committed, error);
+    fallow_status status = fallow__os_purge(&p->region, page_address(arena, p, first), pages_bytes(arena, count),
+                                            *purge_inout, &is_zero, &is_committed, error);
     if (status == FALLOW_OK) {
         fallow__pages_set_free(&p->pages, first, count, is_zero ? FALLOW__FREE_ZERO : FALLOW__FREE_LAZY);
     } else if (!is_committed) {
@@ -495,7 +539,7 @@ static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t f
 
 /* Release free pages that are in states of `states`, newest part and highest address first, until no more than
  * keep_pages of them are left. */
-static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, unsigned states, fallow_purge purge,
+static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, unsigned states, fallow_purge *purge_inout,
                                    fallow__os_error *error)
 {
     uint64_t held = arena_state_pages(arena, states);
@@ -509,7 +553,7 @@ static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, uns
                 first += count - (held - keep_pages);
                 count = held - keep_pages;
             }
-            fallow_status status = free_range_release(arena, p, first, count, purge, error);
+            fallow_status status = free_range_release(arena, p, first, count, purge_inout, error);
             if (status != FALLOW_OK) {
                 return status;
             }
@@ -544,20 +588,30 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
 }
 
 /* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
+static void arena_release_old(fallow_arena *arena)
+{
+    fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
+    fallow__os_error ignored;
+    (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, &ignored);
+}
+
+/* Whether a run may be backed at all. */
+static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_committed)
+{
+    return arena->limit_bytes == 0 || !is_committed || count <= arena->limit_bytes >> arena->page_shift;
+}
+
 static fallow_status place_check_limit(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
 {
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return FALLOW_OK;
     }
-    if (!is_committed || pages_bytes(arena, where.count) <= arena->limit_bytes) {
-        fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
-        (void)arena_release(arena, 0, FALLOW__STATES_OLD, purge, error);
+    if (is_within_limit(arena, where.count, is_committed)) {
+        arena_release_old(arena);
     }
-    if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
-        return FALLOW_OK;
-    }
-    *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-    return FALLOW_ERR_LIMIT;
+    return fits_limit(arena, place_new_bytes(arena, where, is_committed))
+               ? FALLOW_OK
+               : refused(error, "limit_bytes", arena->limit_bytes);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -744,7 +798,8 @@ static bool part_plan(size_t page_bytes, uint64_t page_count, size_t struct_byte
     layout.head_bytes = struct_bytes + 2 * words * sizeof(uint64_t);
     layout.upper_offset = (size_t)fallow__align_up(layout.head_bytes, 64);
     layout.block_offset = (size_t)fallow__align_up(layout.upper_offset + layout.plan.upper_bytes, os_page);
-    size_t metadata_end = layout.block_offset + (size_t)layout.plan.block_count * layout.plan.block_bytes + os_page;
+    size_t last_block = layout.block_offset + (size_t)(layout.plan.block_count - 1) * layout.plan.block_bytes;
+    size_t metadata_end = last_block + layout.plan.last_block_bytes + os_page; /* and the guard */
     layout.data_offset = (size_t)fallow__align_up(metadata_end, layout.align_bytes);
     if (layout.data_offset > SIZE_MAX - data_bytes) {
         return false;
@@ -770,9 +825,9 @@ static void part_init(part *p, const fallow_region *region, const part_layout *l
     p->fresh = p->ready + words;
     fallow__pages_plan plan = layout->plan;
     uint64_t last_block = plan.block_count - 1;
-    if (plan.page_count % plan.block_pages != 0) {
+    if (plan.page_count % FALLOW__BLOCK_PAGES != 0) {
         p->ready[last_block / 64] |= (uint64_t)1 << (last_block % 64);
-        p->metadata_bytes += plan.block_bytes;
+        p->metadata_bytes += plan.last_block_bytes;
     }
     fallow__pages_init(&p->pages, &plan, start + layout->upper_offset, p->blocks);
 }
@@ -782,7 +837,7 @@ static size_t first_block_bytes(const part_layout *layout, size_t *offset_out)
 {
     const fallow__pages_plan *plan = &layout->plan;
     *offset_out = layout->block_offset + (size_t)(plan->block_count - 1) * plan->block_bytes;
-    return plan->page_count % plan->block_pages != 0 ? plan->block_bytes : 0;
+    return plan->page_count % FALLOW__BLOCK_PAGES != 0 ? plan->last_block_bytes : 0;
 }
 
 /* Commit what part_init writes to. On failure nothing is committed that was granted. */
@@ -799,8 +854,10 @@ static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *
         block_bytes = 0;
     }
     if (!fits_limit(arena, head_bytes + block_bytes)) {
-        *error = (fallow__os_error){.limit_name = "limit_bytes", .limit_value = arena->limit_bytes};
-        return FALLOW_ERR_LIMIT;
+        arena_release_old(arena);
+        if (!fits_limit(arena, head_bytes + block_bytes)) {
+            return refused(error, "limit_bytes", arena->limit_bytes);
+        }
     }
     fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
     if (status == FALLOW_OK && block_bytes != 0) {
@@ -818,15 +875,16 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
                                   fallow__os_error *error)
 {
     for (;;) {
-        if (!part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
-            return FALLOW_ERR_INVALID;
+        /* more than fits the addresses of this machine is refused like more than the system has */
+        fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
+        if (part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
+            fallow_region_options options = {
+                .align_bytes = layout_out->align_bytes,
+                .name = arena->name[0] != '\0' ? arena->name : NULL,
+                .flags = arena->region_flags,
+            };
+            status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         }
-        fallow_region_options options = {
-            .align_bytes = layout_out->align_bytes,
-            .name = arena->name[0] != '\0' ? arena->name : NULL,
-            .flags = arena->region_flags,
-        };
-        fallow_status status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         if (status == FALLOW_OK || page_count / 2 < min_pages) {
             return status;
         }
@@ -869,17 +927,23 @@ static size_t part_struct_bytes(void)
     return (size_t)fallow__align_up(sizeof(part), 64);
 }
 
-/* Add a further reservation in which an order surely fits. */
+/* Add a further reservation in which an order surely fits: as large as the first was to be, or as all that there are,
+ * so that they stay few. */
 static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fallow__os_error *error)
 {
     uint64_t min_pages = wanted->count + wanted->align - 1;
     uint64_t page_count = arena->reserve_bytes >> arena->page_shift;
+    uint64_t present = arena_state_pages(arena, FALLOW__STATES_FREE | FALLOW__STATES_USED);
+    page_count = page_count > present ? page_count : present;
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
+    if (!is_within_limit(arena, wanted->count, (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0)) {
+        return refused(error, "limit_bytes", arena->limit_bytes);
+    }
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
     if (status != FALLOW_OK) {
-        return status == FALLOW_ERR_INVALID ? FALLOW_ERR_EXHAUSTED : status;
+        return status;
     }
     status = part_commit_head(arena, &region, &layout, error);
     if (status != FALLOW_OK) {
@@ -896,8 +960,8 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
 /* When the lowest place could not be prepared: a place that needs no commit may still do. */
-static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status refused, place *where_out,
-                                     fallow__os_error *error)
+static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status first_refusal,
+                                     place *where_out, fallow__os_error *error)
 {
     order committed = *wanted;
     committed.flags |= FALLOW_RUN_NO_GROW;
@@ -905,7 +969,7 @@ static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, f
     if (wanted->at != NULL || (wanted->flags & (FALLOW_RUN_UNCOMMITTED | FALLOW_RUN_NO_GROW)) != 0 ||
         !arena_find(arena, &committed, where_out) ||
         place_prepare(arena, *where_out, true, &other_error) != FALLOW_OK) {
-        return refused;
+        return first_refusal;
     }
     *error = other_error;
     return FALLOW_OK;
@@ -1029,12 +1093,17 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     return FALLOW_OK;
 }
 
-static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena, size_t size_bytes, uint64_t count,
-                                                            void **base_out)
+/* The way of a plain request that is not simple: a bad one, or a run that needs more than committed memory nearby. */
+static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
+    static const char operation[] = "fallow_arena_alloc";
     fallow_run run;
-    order wanted = {.count = count, .align = 1};
-    fallow_status status = arena_alloc_long(arena, size_bytes, &wanted, &run, "fallow_arena_alloc");
+    order wanted = {.align = 1};
+    if (!pages_for(arena, size_bytes, &wanted.count)) {
+        return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, size_bytes, NULL);
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    fallow_status status = arena_alloc_long(arena, size_bytes, &wanted, &run, operation);
     if (status == FALLOW_OK) {
         *base_out = run.base;
     }
@@ -1043,20 +1112,16 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena,
 
 fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
-    static const char operation[] = "fallow_arena_alloc";
-    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
-    FALLOW_REQUIRE(base_out != NULL, operation, NULL, "base_out is NULL");
-    uint64_t count;
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_alloc", NULL, "the arena is NULL");
+    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
     bool is_zero;
-    if (!pages_for(arena, size_bytes, &count)) {
-        return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, size_bytes, NULL);
-    }
     fallow__os_lock_acquire(&arena->lock);
-    void *base = arena_take_short(arena, count, &is_zero);
-    if (base == NULL) {
-        return arena_alloc_plain_long(arena, size_bytes, count, base_out);
-    }
+    /* size 0 becomes more pages than any run taken the short way has */
+    void *base = arena_take_short(arena, pages_up(arena, size_bytes), &is_zero);
     fallow__os_lock_release(&arena->lock);
+    if (base == NULL) {
+        return arena_alloc_plain_long(arena, size_bytes, base_out);
+    }
     *base_out = base;
     return FALLOW_OK;
 }
@@ -1110,14 +1175,12 @@ void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
     if (base == NULL) {
         return;
     }
-    uint64_t count;
-    bool is_simple = pages_for(arena, size_bytes, &count);
     fallow__os_lock_acquire(&arena->lock);
     part *p = arena->oldest;
     uint64_t first = page_of(arena, p, base);
-    /* the long way for a newer part, a misaligned base, a page that never was in a run */
-    if (!is_simple || first >= p->plan.page_count || page_address(arena, p, first) != base ||
-        !page_is_ready(p, first) || !fallow__pages_free_short(&p->pages, first, count)) {
+    /* the long way for a newer part, a misaligned base, a page that never was in a run, and size 0, as above */
+    if (first >= p->plan.page_count || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
+        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
         arena_free_long(arena, base, size_bytes);
         return;
     }
@@ -1308,12 +1371,13 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     uint64_t before = arena_state_pages(arena, dirty);
-    fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, arena->purge, &error);
-    if (status == FALLOW_OK && arena->purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
+    fallow_purge purge = arena->purge;
+    fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, &purge, &error);
+    if (status == FALLOW_OK && purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
         /* What was committed ahead or purged holds no memory, but is charged. If the system keeps it (max_map_count),
          * the stats tell: nothing that was asked for has failed. */
         fallow__os_error ignored;
-        (void)arena_release(arena, 0, STATES_FREE_ACCESSIBLE, FALLOW_PURGE_DECOMMIT, &ignored);
+        (void)arena_release(arena, 0, STATES_FREE_ACCESSIBLE, &purge, &ignored);
     }
     uint64_t released = before - arena_state_pages(arena, dirty);
     fallow__os_lock_release(&arena->lock);

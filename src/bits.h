@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
+#if !defined(__GNUC__)
+#include <intrin.h> /* Microsoft's compiler */
 #endif
 
 /* For the rare way out of a short function: kept apart, so that the short one needs no stack frame for it. */
@@ -58,7 +58,9 @@ static inline bool fallow__align_up_checked(size_t value, size_t align, size_t *
 /* The position of the lowest or highest 1 bit; value is not 0. */
 static inline unsigned fallow__lowest_bit(uint64_t value)
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+#if defined(__GNUC__)
+    return (unsigned)__builtin_ctzll(value);
+#else
     unsigned long position;
 #if UINTPTR_MAX > 0xffffffffu
     _BitScanForward64(&position, value);
@@ -70,14 +72,14 @@ static inline unsigned fallow__lowest_bit(uint64_t value)
     _BitScanForward(&position, (unsigned long)(value >> 32));
     return (unsigned)position + 32;
 #endif
-#else
-    return (unsigned)__builtin_ctzll(value);
 #endif
 }
 
 static inline unsigned fallow__highest_bit(uint64_t value)
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+#if defined(__GNUC__)
+    return 63u - (unsigned)__builtin_clzll(value);
+#else
     unsigned long position;
 #if UINTPTR_MAX > 0xffffffffu
     _BitScanReverse64(&position, value);
@@ -89,8 +91,6 @@ static inline unsigned fallow__highest_bit(uint64_t value)
     _BitScanReverse(&position, (unsigned long)value);
     return (unsigned)position;
 #endif
-#else
-    return 63u - (unsigned)__builtin_clzll(value);
 #endif
 }
 

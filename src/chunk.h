@@ -248,6 +248,20 @@ static node chunk_summarise(const chunk *c)
     return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};
 }
 
+/* The lowest free page of a chunk from `bit` on; FALLOW__CHUNK_PAGES if there is none. */
+static inline unsigned chunk_next_free(const chunk *c, unsigned bit)
+{
+    unsigned word = bit / 64;
+    uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (bit % 64));
+    while (free_pages == 0) {
+        if (++word == WORDS) {
+            return FALLOW__CHUNK_PAGES;
+        }
+        free_pages = ~c->used[word];
+    }
+    return word * 64 + fallow__lowest_bit(free_pages);
+}
+
 /* Where the free run around a free page of a chunk begins and ends, inside the chunk. */
 static unsigned chunk_free_start(const chunk *c, unsigned bit)
 {

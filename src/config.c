@@ -110,7 +110,7 @@ static bool get_environment(const char *name, char *value_out, size_t value_byte
 static void initialise(void)
 {
     fallow_system system = {0};
-    fallow__os_system(&system);
+    fallow__os_kind(&system);
     config = (fallow__config){
         .purge = FALLOW_PURGE_DONTNEED,
         .reserve_bytes = fallow__config_default_reserve(&system),

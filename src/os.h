@@ -39,6 +39,10 @@ typedef struct fallow__os_error {
 /* The OS page in bytes: a power of two, the same for the life of the process. Cheap: may be called anywhere. */
 size_t fallow__os_page_bytes(void);
 
+/* Fill in what kind of system this is: page_bytes, granularity_bytes, address_space_bytes, is_emulated and is_wine; the
+ * rest is 0. For the first arena of a process, which should not wait for files to be read. */
+void fallow__os_kind(fallow_system *system_out);
+
 /* Fill in all that the OS tells of a fallow_system: everything but what config.c decides (purge, reserve_bytes, their
  * sources, environment_error). Probes run once per process. */
 void fallow__os_system(fallow_system *system_out);
@@ -65,7 +69,9 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
 /* The whole of it. */
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
 
-/* Committed pages in the range keep their contents and become readable and writable. All or nothing. */
+/* Committed pages in the range keep their contents and become readable and writable. All or nothing where all of the
+ * range was reserved. Where some of it was committed, a failure may leave more of it committed: Linux works mapping by
+ * mapping and does not undo (mm/mprotect.c, do_mprotect_pkey), and a region has no books of what was what. */
 fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes,
                                 fallow__os_error *error_out);
 

@@ -8,7 +8,7 @@
  * place where it fits, and looks at no more than eight nodes on each level: a run lies wholly inside a child, or it
  * straddles children and shows in their ends and starts.
  *
- *      level 9                       root: one node, whatever the size of the arena
+ *      level 9                       root: one node, as high as the arena needs
  *      ...        +-------+-------+--
  *      level 3    | block | block |     one node for each block of 512 chunks          } upper storage
  *      ------------------------------------------------------------------------------
@@ -25,12 +25,13 @@
  * Lazy in time: late chunks. A small change writes its chunk's planes and puts the chunk among the *late* ones, whose
  * nodes, and those above, say what was true before. All late chunks are *settled*, that is summarised and passed
  * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
- * no search (see bounds), and so most changes never reach the tree one by one.
+ * no search (see bounds), and a single page is found beside late chunks, so most changes never reach the tree one by
+ * one.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
- * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the chunk there is
- * late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is refused by its
- * bound.
+ * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the
+ * chunk there is late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is
+ * refused by its bound.
  *
  * Invariants, checked by fallow__pages_verify:
  *   1. A node that is MIXED has valid children. All ancestors of a late chunk, and its own node, are MIXED: its planes
@@ -45,8 +46,8 @@
 #include <string.h>
 
 #include "bits.h"
+#include "check.h"
 #include "chunk.h"
-#include "status.h"
 
 enum {
     CHILDREN = 8,
@@ -57,13 +58,14 @@ enum {
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
+static_assert(FALLOW__BLOCK_PAGES == (uint64_t)BLOCK_CHUNKS << CHUNK_SHIFT, "a block is 512 chunks");
 static_assert(BLOCK_CHUNKS == 1 << (BLOCK_LEVEL * CHILDREN_SHIFT), "a block is one node at BLOCK_LEVEL");
 static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * (FALLOW__PAGES_LEVELS_MAX - 1)),
               "the tree can be as high as the largest arena needs");
 static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
 
-/* A node as it is stored at level 3 and above. Below, it is packed into one word: 20 bits each for start, max and end
- * (a level 2 node has 2^15 pages), 4 for the state, so that eight siblings are one cache line. */
+/* A node as it is stored above level 3. Up to there it is packed into one word: 20 bits each for start, max and end (a
+ * level 3 node has 2^18 pages), 4 for the state, so that eight siblings are one cache line. */
 typedef struct wide_node {
     uint64_t start;
     uint64_t max;
@@ -88,20 +90,19 @@ static inline uint64_t pages_capacity(const fallow__pages *pages)
     return level_pages(pages->levels - 1);
 }
 
-static inline unsigned char *block_place(const fallow__pages *pages, uint64_t block)
-{
-    return pages->blocks + block * pages->block_bytes;
-}
-
 static inline chunk *chunk_place(const fallow__pages *pages, uint64_t chunk_index)
 {
-    return (chunk *)(void *)block_place(pages, chunk_index / BLOCK_CHUNKS) + chunk_index % BLOCK_CHUNKS;
+    unsigned char *planes = pages->planes + chunk_index / BLOCK_CHUNKS * pages->block_bytes;
+    return (chunk *)(void *)planes + chunk_index % BLOCK_CHUNKS;
 }
 
 static inline uint64_t *packed_place(const fallow__pages *pages, unsigned level, uint64_t index)
 {
+    if (level == BLOCK_LEVEL) {
+        return (uint64_t *)(void *)(pages->upper + pages->level_offset[level]) + index;
+    }
     unsigned shift = CHILDREN_SHIFT * (BLOCK_LEVEL - level);
-    unsigned char *block = block_place(pages, index >> shift);
+    unsigned char *block = pages->blocks + (index >> shift) * pages->block_bytes;
     return (uint64_t *)(void *)(block + pages->level_offset[level]) + (index & (((uint64_t)1 << shift) - 1));
 }
 
@@ -112,7 +113,7 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
 
 static inline node node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
-    if (level < BLOCK_LEVEL) {
+    if (level <= BLOCK_LEVEL) {
         uint64_t word = *packed_place(pages, level, index);
         return (node){
             .start = word & PACKED_MASK,
@@ -127,7 +128,7 @@ static inline node node_load(const fallow__pages *pages, unsigned level, uint64_
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
 {
-    if (level < BLOCK_LEVEL) {
+    if (level <= BLOCK_LEVEL) {
         *packed_place(pages, level, index) = value.start | value.max << PACKED_BITS | value.end << (2 * PACKED_BITS) |
                                              (uint64_t)value.state << (3 * PACKED_BITS);
         return;
@@ -188,7 +189,7 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
     uint64_t child_pages = level_pages(level - 1);
     gathering all = {0};
     bool is_uniform = true;
-    if (level > BLOCK_LEVEL) {
+    if (level > BLOCK_LEVEL + 1) {
         const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
         unsigned state = (unsigned)child->state;
         for (unsigned i = 0; i < CHILDREN; i++, child++) {
@@ -396,7 +397,7 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */
 
-/* The size class of a request: 1 to 8 pages are a class each, then each doubling has two: 9-12, 13-16, 17-24, 25-32 ... */
+/* The size class of a request: 1 to 8 pages are a class each, then each doubling has two: 9-12, 13-16, 17-24 ... */
 static inline unsigned class_of(uint64_t count)
 {
     if (count <= 8) {
@@ -642,6 +643,59 @@ static bool search_tree(fallow__pages *pages, const fallow__pages_request *reque
     return is_found;
 }
 
+/* --- searching for one page -------------------------------------------------------------------------------- */
+
+/* A single page lies in one chunk, so that late chunks need not be settled to find it: their planes are looked at, and
+ * the tree for all others. What the tree says of late chunks, and of the nodes above them, may be wrong in both
+ * directions: too much leads to a look in vain, too little hides only what the planes have shown. */
+
+/* The lowest free page under a node in chunks that are not late, in [from, limit); limit if there is none. */
+static uint64_t page_in_tree(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, uint64_t limit)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    if (base + size <= from || base >= limit) {
+        return limit;
+    }
+    node here = node_load(pages, level, index);
+    uint64_t lowest = from > base ? from : base;
+    if (here.state != MIXED) { /* nothing below it is late */
+        return here.max != 0 ? lowest : limit;
+    }
+    if (here.max == 0 || (level == 0 && chunk_is_late(pages, index))) {
+        return limit;
+    }
+    if (level == 0) {
+        unsigned bit = chunk_next_free(chunk_place(pages, index), (unsigned)(lowest - base));
+        return bit < FALLOW__CHUNK_PAGES && base + bit < limit ? base + bit : limit;
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        uint64_t found = page_in_tree(pages, level - 1, index * CHILDREN + i, from, limit);
+        if (found != limit) {
+            return found;
+        }
+    }
+    return limit;
+}
+
+/* The lowest free page from `from` on; page_count if there is none. */
+static uint64_t page_find(const fallow__pages *pages, uint64_t from)
+{
+    uint64_t limit = pages->page_count;
+    for (unsigned slot = 0; slot < FALLOW__LATE_SLOTS; slot++) {
+        uint64_t base = (uint64_t)(pages->late[slot] - 1) * FALLOW__CHUNK_PAGES;
+        if (pages->late[slot] == 0 || base >= limit || base + FALLOW__CHUNK_PAGES <= from) {
+            continue;
+        }
+        unsigned bit =
+            chunk_next_free(chunk_place(pages, pages->late[slot] - 1), from > base ? (unsigned)(from - base) : 0);
+        if (bit < FALLOW__CHUNK_PAGES && base + bit < limit) {
+            limit = base + bit;
+        }
+    }
+    return page_in_tree(pages, pages->levels - 1, 0, from, limit);
+}
+
 static uint64_t free_pages(const fallow__pages *pages)
 {
     return pages->state_pages[FALLOW__FREE_NONE] + pages->state_pages[FALLOW__FREE_ZERO] +
@@ -673,7 +727,14 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
             return true;
         }
     }
-    if (!search_tree(pages, request, bound * 64, first_out)) {
+    bool is_found;
+    if (request->count == 1) {
+        *first_out = page_find(pages, bound * 64);
+        is_found = *first_out < pages->page_count;
+    } else {
+        is_found = search_tree(pages, request, bound * 64, first_out);
+    }
+    if (!is_found) {
         bound_raise(pages, size_class, request->count, bound_end(pages));
         return false;
     }
@@ -852,27 +913,60 @@ void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t 
  * machinery above: where the chunk is late and the run lies in one word of it, a few operations on one word of each
  * plane do. Where that is not so, nothing is changed, and the caller goes the long way. */
 
-bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+/* Where a short run starts: in a word of a late chunk. */
+typedef struct short_place {
+    chunk *chunk;
+    uint64_t word;  /* counted as bounds are */
+    uint64_t start; /* the bit of its first page in that word */
+} short_place;
+
+/* The lowest free page, if its chunk is late. */
+static FALLOW_NOINLINE bool short_find_page(fallow__pages *pages, uint64_t from, short_place *place_out)
 {
-    if (count > 64) {
+    uint64_t page = page_find(pages, from);
+    uint64_t chunk_index = page / FALLOW__CHUNK_PAGES;
+    if (page == pages->page_count || !chunk_is_late(pages, chunk_index)) {
         return false;
     }
-    unsigned size_class = class_of(count);
-    uint32_t bound = bound_for(pages, size_class, count);
-    uint64_t chunk_index = bound / WORDS;
-    if (!chunk_is_late(pages, chunk_index)) {
+    *place_out = (short_place){chunk_place(pages, chunk_index), page / 64, (uint64_t)1 << (page % 64)};
+    return true;
+}
+
+/* The lowest fit of up to 64 pages, if it is in the late chunk at the bound of its size. */
+static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, short_place *place_out)
+{
+    /* the bound of its own class will do: where that of a shorter run is higher, the long way raises this one too */
+    uint64_t word = pages->bound[size_class];
+    uint64_t chunk_index = word / WORDS;
+    if (!chunk_is_late(pages, chunk_index) || count < pages->bound_pages[size_class]) {
         return false;
     }
     chunk *c = chunk_place(pages, chunk_index);
-    unsigned word = bound % WORDS;
-    uint64_t fits;
-    while ((fits = word_runs(~c->used[word], (unsigned)count)) == 0) {
+    do {
+        uint64_t used = c->used[word % WORDS];
+        uint64_t fits = word_runs(~used, (unsigned)count);
+        if (fits != 0) {
+            *place_out = (short_place){c, word, fits & (0 - fits)};
+            return true;
+        }
         /* a run that begins at the end of this word may be lower than one in the next */
-        if ((count > 1 && c->used[word] >> 63 == 0) || ++word == WORDS) {
+        if (count > 1 && used >> 63 == 0) {
             return false;
         }
+    } while (++word % WORDS != 0);
+    return count == 1 && short_find_page(pages, word * 64, place_out);
+}
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    short_place place;
+    unsigned size_class = class_of(count);
+    if (count > 64 || !short_find(pages, size_class, count, &place)) {
+        return false;
     }
-    uint64_t start = fits & (0 - fits);
+    chunk *c = place.chunk;
+    unsigned word = place.word % WORDS;
+    uint64_t start = place.start;
     uint64_t run = (start << (count - 1) << 1) - start;
     uint64_t old = c->mark[word] & run;
     if ((run & ~c->have[word]) != 0 || (old != 0 && old != run)) {
@@ -883,11 +977,10 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
     pages->state_pages[FALLOW__START]++;
     pages->state_pages[FALLOW__REST] += count - 1;
-    uint64_t found = chunk_index * WORDS + word;
-    if (found != bound) {
-        bound_raise(pages, size_class, count, found);
+    if (place.word != pages->bound[size_class]) {
+        bound_raise(pages, size_class, count, place.word);
     }
-    *first_out = found * 64 + fallow__lowest_bit(start);
+    *first_out = place.word * 64 + fallow__lowest_bit(start);
     *is_zero_out = old == 0;
     return true;
 }
@@ -895,7 +988,7 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     unsigned bit = first % 64;
-    if (bit + count > 64) {
+    if (count > 64 - bit) {
         return false;
     }
     chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
@@ -932,32 +1025,37 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
 /* Where each level lies, and how high the tree is. */
 typedef struct layout {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
-    size_t block_bytes; /* before it is rounded to OS pages */
+    size_t planes_offset; /* in a block, behind its nodes */
     size_t upper_bytes;
     unsigned levels;
 } layout;
 
+static uint64_t chunks_for(uint64_t page_count)
+{
+    return (page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+}
+
+/* Siblings stay together, so each level has room for a multiple of eight nodes, a cache line or four. */
 static void layout_for(uint64_t page_count, layout *layout_out)
 {
-    uint64_t chunk_count = (page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    uint64_t chunk_count = chunks_for(page_count);
     uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
     uint64_t nodes = block_count > 1 ? BLOCK_CHUNKS : fallow__align_up(chunk_count, CHILDREN);
-    *layout_out = (layout){.block_bytes = (size_t)nodes * sizeof(chunk)};
+    *layout_out = (layout){.levels = BLOCK_LEVEL};
     for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
-        layout_out->level_offset[level] = layout_out->block_bytes;
-        layout_out->block_bytes += (size_t)nodes * sizeof(uint64_t);
+        layout_out->level_offset[level] = layout_out->planes_offset;
+        layout_out->planes_offset += (size_t)nodes * sizeof(uint64_t);
         nodes = fallow__align_up(nodes / CHILDREN, CHILDREN);
     }
-    unsigned level = BLOCK_LEVEL;
     for (nodes = block_count;; nodes = (nodes + CHILDREN - 1) / CHILDREN) {
-        layout_out->level_offset[level] = layout_out->upper_bytes;
-        layout_out->upper_bytes += (size_t)(nodes == 1 ? 1 : fallow__align_up(nodes, CHILDREN)) * sizeof(wide_node);
-        level++;
+        size_t node_bytes = layout_out->levels == BLOCK_LEVEL ? sizeof(uint64_t) : sizeof(wide_node);
+        layout_out->level_offset[layout_out->levels] = layout_out->upper_bytes;
+        layout_out->upper_bytes += (size_t)fallow__align_up(nodes, CHILDREN) * node_bytes;
+        layout_out->levels++;
         if (nodes == 1) {
-            break;
+            return;
         }
     }
-    layout_out->levels = level;
 }
 
 void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out)
@@ -965,12 +1063,16 @@ void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__p
     FALLOW_ASSERT(page_count >= 1 && page_count <= FALLOW__PAGES_MAX);
     layout sizes;
     layout_for(page_count, &sizes);
+    uint64_t chunk_count = chunks_for(page_count);
+    uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
+    uint64_t last_chunks = chunk_count - (block_count - 1) * BLOCK_CHUNKS;
+    size_t last_bytes = sizes.planes_offset + (size_t)last_chunks * sizeof(chunk);
+    size_t full_bytes = block_count > 1 ? sizes.planes_offset + BLOCK_CHUNKS * sizeof(chunk) : last_bytes;
     *plan_out = (fallow__pages_plan){
         .page_count = page_count,
-        .block_pages = (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES,
-        .block_count = (page_count + (uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES - 1) /
-                       ((uint64_t)BLOCK_CHUNKS * FALLOW__CHUNK_PAGES),
-        .block_bytes = (size_t)fallow__align_up(sizes.block_bytes, os_page_bytes),
+        .block_count = block_count,
+        .block_bytes = (size_t)fallow__align_up(full_bytes, os_page_bytes),
+        .last_block_bytes = (size_t)fallow__align_up(last_bytes, os_page_bytes),
         .upper_bytes = sizes.upper_bytes,
     };
 }
@@ -981,10 +1083,11 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     layout_for(plan->page_count, &sizes);
     memset(pages, 0, sizeof *pages);
     pages->page_count = plan->page_count;
-    pages->chunk_count = (plan->page_count + FALLOW__CHUNK_PAGES - 1) / FALLOW__CHUNK_PAGES;
+    pages->chunk_count = chunks_for(plan->page_count);
     pages->levels = sizes.levels;
     pages->upper = upper;
     pages->blocks = blocks;
+    pages->planes = pages->blocks + sizes.planes_offset;
     pages->block_bytes = plan->block_bytes;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {

@@ -1,13 +1,14 @@
 /* Which pages of a reservation are free, and where a run of them fits.
  *
  * Pure logic: page numbers from 0, no address, no call to an OS, in storage that the caller gives. pages.c explains the
- * structure. Sees: bits.h, status.h (for the asserts).
+ * structure. Sees: nothing.
  *
  * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
- * fallow__pages_init, and `block_count` blocks of `block_bytes` one after another, each of which holds the bitmaps of
- * `block_pages` pages. A block must be accessible, and zero the first time, before a call changes or asks about pages in
- * it; such calls are marked "block". Searches look only at what has been written before. Where page_count is not a
- * multiple of block_pages, the last block must be accessible for fallow__pages_init already. Blocks stay accessible.
+ * fallow__pages_init, and `block_count` blocks, which begin `block_bytes` apart; the last one may be shorter. Each
+ * holds the bitmaps of FALLOW__BLOCK_PAGES pages. The blocks of a range must be accessible, and zero the first time,
+ * before a call that changes pages in it, marked "block". Searches and questions look only at what has been written
+ * before. Where page_count is not a multiple of FALLOW__BLOCK_PAGES, the last block must be accessible for
+ * fallow__pages_init already. Blocks stay accessible.
  *
  * No call here fails or allocates. Ranges are half-open: [first, first + count), count at least 1, inside page_count;
  * anything else is a bug of the library and an assertion. One thread at a time. */
@@ -59,6 +60,9 @@ typedef enum fallow__page_state {
 /* Pages of one bitmap chunk: 512 bits are one cache line of each plane. */
 #define FALLOW__CHUNK_PAGES 512
 
+/* Pages of one block: 512 chunks. */
+#define FALLOW__BLOCK_PAGES ((uint64_t)512 * FALLOW__CHUNK_PAGES)
+
 /* Chunks whose summary may be late: see pages.c. */
 #define FALLOW__LATE_SLOTS 16
 
@@ -67,9 +71,9 @@ typedef enum fallow__page_state {
 
 typedef struct fallow__pages_plan {
     uint64_t page_count;
-    uint64_t block_pages; /* pages of one block */
     uint64_t block_count;
-    size_t block_bytes; /* a multiple of the OS page */
+    size_t block_bytes;      /* a multiple of the OS page */
+    size_t last_block_bytes; /* likewise, not more */
     size_t upper_bytes;
 } fallow__pages_plan;
 
@@ -79,6 +83,7 @@ typedef struct fallow__pages {
     unsigned levels; /* of the tree; the root is at level levels - 1, leaves (chunks) at level 0 */
     unsigned char *upper;
     unsigned char *blocks;
+    unsigned char *planes; /* those of block 0 */
     size_t block_bytes;
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
@@ -107,10 +112,10 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
  * Changes nothing that a caller can see. O(levels) without alignment. */
 bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *request, uint64_t *first_out);
 
-/* The set of states that occur in a range (block). */
+/* The set of states that occur in a range. */
 unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count);
 
-/* A piece: pages of one state from `page` on, up to *end_out, not beyond `limit`; not always the longest (block). */
+/* A piece: pages of one state from `page` on, up to *end_out, not beyond `limit`; not always the longest. */
 fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint64_t limit, uint64_t *end_out);
 
 /* Take a free range as one run (block): START, then REST; or the _NONE states if it is not committed. */
@@ -141,10 +146,10 @@ void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count
 /* Say of a range inside one run that its pages are all committed now, or are not (block). */
 void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
 
-/* Where the run that starts at `first` ends (block). */
+/* Where the run that starts at `first` ends. */
 uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first);
 
-/* Where the run that holds the used page `page` starts (block). */
+/* Where the run that holds the used page `page` starts. */
 uint64_t fallow__pages_run_start(fallow__pages *pages, uint64_t page);
 
 /* The highest longest range below `below` whose pages are all in states of the set `states`; false: there is none.

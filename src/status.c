@@ -6,10 +6,10 @@
 
 #include "os.h"
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#define FALLOW_THREAD_LOCAL __declspec(thread)
-#else
+#if defined(__GNUC__)
 #define FALLOW_THREAD_LOCAL _Thread_local
+#else
+#define FALLOW_THREAD_LOCAL __declspec(thread) /* Microsoft's compiler */
 #endif
 
 static FALLOW_THREAD_LOCAL fallow_failure last_failure; /* status FALLOW_OK: none yet */

@@ -170,8 +170,8 @@ static void sparse_destroy(sparse_model *m)
 /* Make the blocks of a range accessible. False: the system does not back that much. */
 static bool open_blocks(sparse_model *m, uint64_t first, uint64_t count)
 {
-    uint64_t end = (first + count - 1) / m->plan.block_pages + 1;
-    for (uint64_t block = first / m->plan.block_pages; block < end; block++) {
+    uint64_t end = (first + count - 1) / FALLOW__BLOCK_PAGES + 1;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block < end; block++) {
         uint64_t next = block;
         while (next < end && !m->is_open[next]) {
             next++;
@@ -191,7 +191,7 @@ static bool open_blocks(sparse_model *m, uint64_t first, uint64_t count)
 static bool sparse_init(sparse_model *m)
 {
     if (fallow_region_commit(&m->region, 0, m->upper_bytes) != FALLOW_OK ||
-        (m->page_count % m->plan.block_pages != 0 && !open_blocks(m, m->page_count - 1, 1))) {
+        (m->page_count % FALLOW__BLOCK_PAGES != 0 && !open_blocks(m, m->page_count - 1, 1))) {
         return false;
     }
     unsigned char *base = m->region.base;
@@ -217,7 +217,7 @@ static void check_walks(sparse_model *m, unsigned states)
 {
     for (uint64_t page = 0; page < m->page_count; page++) {
         uint64_t expected = next_in(m, page, states);
-        assert_int_equal(fallow__pages_next(&m->pages, page, m->pages.page_count, states), expected);
+        assert_int_equal(fallow__pages_next(&m->pages, page, m->page_count, states), expected);
         if (expected == m->page_count) {
             break;
         }

@@ -63,8 +63,8 @@ static inline void store_check_room(const unsigned char *bytes, size_t size_byte
 /* The blocks of a range become accessible, and zero if they were not before. */
 static inline void store_open(test_store *store, uint64_t first, uint64_t count)
 {
-    uint64_t last = (first + count - 1) / store->plan.block_pages;
-    for (uint64_t block = first / store->plan.block_pages; block <= last; block++) {
+    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
+    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last; block++) {
         if (!store->is_open[block]) {
             unsigned char *bytes = store->blocks + (size_t)block * store->plan.block_bytes;
             store_check_room(bytes, store->plan.block_bytes, STORE_CLOSED, "to a block that is not accessible");
@@ -102,7 +102,7 @@ static inline test_store *store_create(uint64_t page_count, size_t os_page_bytes
     STORE_FORBID(result->upper + result->plan.upper_bytes, upper_room - result->plan.upper_bytes + STORE_RED_BYTES);
     STORE_FORBID(result->blocks, blocks_bytes + STORE_RED_BYTES);
 
-    if (page_count % result->plan.block_pages != 0) {
+    if (page_count % FALLOW__BLOCK_PAGES != 0) {
         store_open(result, page_count - 1, 1);
     }
     fallow__pages_init(&result->pages, &result->plan, result->upper, result->blocks);

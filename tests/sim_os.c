@@ -716,6 +716,17 @@ static bool has(uint32_t missing_flag)
     return (sim.options.flags & missing_flag) == 0;
 }
 
+void fallow__os_kind(fallow_system *system_out)
+{
+    fallow_system whole;
+    fallow__os_system(&whole);
+    *system_out = (fallow_system){
+        .page_bytes = whole.page_bytes,
+        .granularity_bytes = whole.granularity_bytes,
+        .address_space_bytes = whole.address_space_bytes,
+    };
+}
+
 void fallow__os_system(fallow_system *system_out)
 {
     size_t page_bytes = fallow__os_page_bytes(); /* begins */

@@ -21,7 +21,7 @@ static uint64_t address_space_left;
 static fallow_system facts;
 static int once_count;
 
-void fallow__os_system(fallow_system *system_out)
+void fallow__os_kind(fallow_system *system_out)
 {
     *system_out = facts;
 }

@@ -30,7 +30,7 @@ static void take(uint64_t first, uint64_t count)
 
 static void split_at(uint64_t page)
 {
-    if (page < subject->plan.page_count && subject->is_open[page / subject->plan.block_pages] &&
+    if (page < subject->plan.page_count && subject->is_open[page / FALLOW__BLOCK_PAGES] &&
         (fallow__pages_states(&subject->pages, page, 1) & FALLOW__STATES_REST) != 0) {
         fallow__pages_split(&subject->pages, page);
     }
@@ -80,8 +80,8 @@ static void a_fresh_arena_is_free_and_untouched(void **state)
     assert_int_equal(FIND(.count = 100000), 0);
     assert_int_equal(FIND(.count = 100001), -1);
     assert_int_equal(FIND(.count = 1, .is_top_down = true), 99999);
-    assert_int_equal(fallow__pages_next(&subject->pages, 0, subject->pages.page_count, FALLOW__STATES_USED), 100000);
-    assert_int_equal(fallow__pages_next(&subject->pages, 5, subject->pages.page_count, FALLOW__STATES_FREE), 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, 100000, FALLOW__STATES_USED), 100000);
+    assert_int_equal(fallow__pages_next(&subject->pages, 5, 100000, FALLOW__STATES_FREE), 5);
     assert_true(fallow__pages_verify(&subject->pages));
 }
 
@@ -163,7 +163,7 @@ static void runs_straddle_words_chunks_and_blocks(void **state)
 {
     (void)state;
     make(600 * (uint64_t)CHUNK);
-    uint64_t block_pages = subject->plan.block_pages;
+    uint64_t block_pages = FALLOW__BLOCK_PAGES;
     take(0, 600 * (uint64_t)CHUNK);
     const uint64_t middles[] = {64, CHUNK, 8 * CHUNK, 64 * CHUNK, block_pages};
     for (size_t i = 0; i < sizeof middles / sizeof middles[0] && middles[i] < subject->plan.page_count; i++) {
@@ -291,7 +291,9 @@ static void free_states_do_not_change_what_is_free(void **state)
     assert_int_equal(count_of(FALLOW__FREE_LAZY), 9);
     assert_int_equal(count_of(FALLOW__FREE_DIRTY), 1);
     assert_int_equal(count_of(FALLOW__FREE_ZERO), 3 * CHUNK - 10);
-    assert_int_equal(fallow__pages_next(&subject->pages, 0, subject->pages.page_count, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, 4 * CHUNK, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, CHUNK + 5, FALLOW__STATES_OLD), CHUNK + 5);
+    assert_int_equal(fallow__pages_next(&subject->pages, 0, CHUNK + 4, FALLOW__STATES_OLD), CHUNK + 4);
     assert_int_equal(state_of(CHUNK + 7), FALLOW__FREE_DIRTY);
     assert_true(fallow__pages_verify(&subject->pages));
 }
@@ -360,7 +362,7 @@ static void a_run_up_to_a_block_that_is_not_accessible(void **state)
 {
     (void)state;
     make(3000000);
-    uint64_t block_pages = subject->plan.block_pages;
+    uint64_t block_pages = FALLOW__BLOCK_PAGES;
     take(block_pages - 10, 10);
     assert_int_equal(fallow__pages_run_end(&subject->pages, block_pages - 10), block_pages);
     assert_int_equal(fallow__pages_run_start(&subject->pages, block_pages - 1), block_pages - 10);

@@ -179,26 +179,31 @@ static void read_memory(fallow_system *system_out)
     system_out->large_page_bytes = large_total + large_more != 0 ? (size_t)large_bytes : 0;
 }
 
+void fallow__os_kind(fallow_system *system_out)
+{
+    *system_out = (fallow_system){
+        .page_bytes = fallow__os_page_bytes(),
+        .granularity_bytes = fallow__os_page_bytes(),
+        .address_space_bytes = address_space_bytes(),
+        .is_emulated = fallow__posix_probe()->is_emulated,
+    };
+}
+
 void fallow__os_system(fallow_system *system_out)
 {
     const fallow__posix_probes *probed = fallow__posix_probe();
     uint64_t mode;
     uint64_t map_count_limit;
-    *system_out = (fallow_system){
-        .page_bytes = fallow__os_page_bytes(),
-        .granularity_bytes = fallow__os_page_bytes(),
-        .address_space_bytes = address_space_bytes(),
-        .address_space_limit = fallow__posix_address_limit(),
-        .data_limit = fallow__posix_data_limit(),
-        .locked_limit = fallow__posix_locked_limit(),
-        .map_count_limit = UINT64_MAX,
-        .overcommit_mode = -1,
-        .has_lazy_purge = probed->has_lazy_purge,
-        .has_guard_install = probed->has_guard_install,
-        .has_populate = probed->has_populate,
-        .has_mapping_names = probed->has_mapping_names,
-        .is_emulated = probed->is_emulated,
-    };
+    fallow__os_kind(system_out);
+    system_out->address_space_limit = fallow__posix_address_limit();
+    system_out->data_limit = fallow__posix_data_limit();
+    system_out->locked_limit = fallow__posix_locked_limit();
+    system_out->map_count_limit = UINT64_MAX;
+    system_out->overcommit_mode = -1;
+    system_out->has_lazy_purge = probed->has_lazy_purge;
+    system_out->has_guard_install = probed->has_guard_install;
+    system_out->has_populate = probed->has_populate;
+    system_out->has_mapping_names = probed->has_mapping_names;
     read_os_name(system_out);
     read_memory(system_out);
     if (fallow__posix_read_number("/proc/sys/vm/overcommit_memory", &mode)) {

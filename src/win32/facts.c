@@ -150,25 +150,30 @@ static void fill_memory(fallow_system *system)
     }
 }
 
-/* large_page_bytes stays 0: FALLOW_REGION_LARGE_PAGES is not offered here. Large pages on Windows are locked in memory,
- * cannot be decommitted piece by piece and need SeLockMemoryPrivilege. */
-void fallow__os_system(fallow_system *system_out)
+void fallow__os_kind(fallow_system *system_out)
 {
     const SYSTEM_INFO *found = fallow__win32_basics();
     *system_out = (fallow_system){
         .page_bytes = found->dwPageSize,
         .granularity_bytes = found->dwAllocationGranularity,
         .address_space_bytes = (uint64_t)(uintptr_t)found->lpMaximumApplicationAddress + 1,
-        .address_space_limit = UINT64_MAX,
-        .data_limit = UINT64_MAX,
-        .locked_limit = UINT64_MAX,
-        .commit_limit = UINT64_MAX,
-        .map_count_limit = fallow__win32_host_map_limit(),
-        .overcommit_mode = -1,
-        .has_lazy_purge = is_reset_lazy,
-        .has_guard_install = later.wine_version == NULL, /* a decommitted page costs Windows nothing, Wine a mapping */
-        .is_wine = later.wine_version != NULL,
+        .is_wine = fallow__win32_later_get()->wine_version != NULL,
     };
+}
+
+/* large_page_bytes stays 0: FALLOW_REGION_LARGE_PAGES is not offered here. Large pages on Windows are locked in memory,
+ * cannot be decommitted piece by piece and need SeLockMemoryPrivilege. */
+void fallow__os_system(fallow_system *system_out)
+{
+    fallow__os_kind(system_out);
+    system_out->address_space_limit = UINT64_MAX;
+    system_out->data_limit = UINT64_MAX;
+    system_out->locked_limit = UINT64_MAX;
+    system_out->commit_limit = UINT64_MAX;
+    system_out->map_count_limit = fallow__win32_host_map_limit();
+    system_out->overcommit_mode = -1;
+    system_out->has_lazy_purge = is_reset_lazy;
+    system_out->has_guard_install = !system_out->is_wine; /* a decommitted page costs Windows nothing, Wine a mapping */
     memcpy(system_out->os_name, version_name, sizeof system_out->os_name);
     fill_memory(system_out);
 }

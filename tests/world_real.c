@@ -1,0 +1,54 @@
+#include "world.h"
+
+void world_begin(const world_options *options)
+{
+    (void)options;
+}
+
+bool world_end(void)
+{
+    return true;
+}
+
+bool world_has_faults(void)
+{
+    return false;
+}
+
+void world_refuse(uint64_t seed)
+{
+    (void)seed;
+}
+
+void world_refuse_nothing(void)
+{
+}
+
+void world_change_limit(uint64_t seed)
+{
+    (void)seed;
+}
+
+void world_lift_limits(void)
+{
+}
+
+void world_take_lazy(void)
+{
+}
+
+uint64_t world_refused(void)
+{
+    return 0;
+}
+
+bool world_charge(uint64_t *bytes_out)
+{
+    (void)bytes_out;
+    return false;
+}
+
+const char *world_name(void)
+{
+    return "the real system";
+}

@@ -1,0 +1,116 @@
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim_os.h"
+#include "test.h"
+
+static char name[128];
+
+void world_begin(const world_options *options)
+{
+    static const size_t page_bytes[] = {4 << 10, 16 << 10, 64 << 10};
+    test_random random = {options->seed};
+    sim_options sim = {
+        .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
+        .page_bytes = page_bytes[test_below(&random, 3)],
+        .seed = options->seed,
+        .stop = options->stop,
+    };
+    if (sim.rules == SIM_WINDOWS) {
+        sim.granularity_bytes = 64 << 10;
+    }
+    if (test_below(&random, 8) == 0) {
+        sim.flags |= SIM_NO_LAZY_PURGE;
+    }
+    if (test_below(&random, 8) == 0) {
+        sim.flags |= SIM_NO_ADVICE;
+    }
+    snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
+             (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
+    if (!sim_begin(&sim)) {
+        printf("SKIPPED: no address space for the simulated system\n");
+        exit(77);
+    }
+}
+
+bool world_end(void)
+{
+    return sim_end();
+}
+
+bool world_has_faults(void)
+{
+    return true;
+}
+
+void world_refuse(uint64_t seed)
+{
+    test_random random = {seed};
+    sim_refusal refusal = {
+        .calls = SIM_EVERY_CALL & ~SIM_CALL(SIM_RELEASE),
+        .skip = test_below(&random, 4),
+        .times = 1 + test_below(&random, test_below(&random, 2) == 0 ? 2 : 12), /* a single one, or a burst */
+        .every = 1 + test_below(&random, 3),
+        .is_halfway = test_below(&random, 2) == 0,
+    };
+    static const fallow__os_left lefts[] = {0, FALLOW__OS_LEFT_CHARGED, FALLOW__OS_LEFT_ACCESSIBLE};
+    refusal.left = lefts[test_below(&random, 3)];
+    if (test_below(&random, 2) == 0) { /* one kind of call only */
+        static const sim_call kinds[] = {SIM_RESERVE, SIM_COMMIT, SIM_COMMIT, SIM_DECOMMIT, SIM_PURGE};
+        refusal.calls = SIM_CALL(kinds[test_below(&random, 5)]);
+    }
+    sim_refuse(&refusal);
+}
+
+void world_refuse_nothing(void)
+{
+    sim_refuse(NULL);
+}
+
+/* Room for a little more than there is now; or no limit. */
+void world_change_limit(uint64_t seed)
+{
+    test_random random = {seed};
+    uint64_t more = (uint64_t)1 << test_below(&random, 24);
+    switch (test_below(&random, 6)) {
+    case 0: sim_set_limit(SIM_LIMIT_ADDRESSES, sim_reserved() + more); break;
+    case 1: sim_set_limit(SIM_LIMIT_COMMIT, sim_charge() + more); break;
+    case 2: sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count() + (more & 31)); break;
+    default: world_lift_limits(); break;
+    }
+}
+
+void world_lift_limits(void)
+{
+    for (int limit = 0; limit < SIM_LIMITS; limit++) {
+        sim_set_limit((sim_limit)limit, SIM_NO_LIMIT);
+    }
+}
+
+void world_take_lazy(void)
+{
+    sim_take_lazy();
+}
+
+uint64_t world_refused(void)
+{
+    sim_figures figures = sim_counts();
+    uint64_t refused = 0;
+    for (int call = 0; call < SIM_CALLS; call++) {
+        refused += figures.refused[call];
+    }
+    return refused;
+}
+
+bool world_charge(uint64_t *bytes_out)
+{
+    *bytes_out = sim_charge();
+    return true;
+}
+
+const char *world_name(void)
+{
+    return name;
+}
