@@ -358,8 +358,8 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
     return FALLOW_OK;
 }
 
-/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
- * leaves accessible stays ready: it is zero, and that is all that ready means. */
+/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that is still
+ * accessible after that stays ready: it is zero, and ready means no more. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -375,12 +375,11 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
         size_t size_bytes = blocks_bytes(p, block, block + 1);
-        fallow__os_left left;
+        fallow__os_left left = FALLOW__OS_LEFT_ALL;
         fallow__os_error ignored;
-        if (!is_drop) {
-            continue;
+        if (is_drop) {
+            (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         }
-        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
@@ -433,13 +432,13 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-/* The free pages of a range that are in states of a set are accessible and zero now. */
-static void range_set_zero(part *p, uint64_t first, uint64_t limit, unsigned states)
+/* Give the free pages in [first, limit) that are in states of a set another state; the others stay as they are. */
+static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
 {
     uint64_t range_first;
     uint64_t range_pages;
     for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
-        fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
+        fallow__pages_set_free(&p->pages, range_first, range_pages, new_state);
     }
 }
 
@@ -478,7 +477,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_zero(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE));
+            range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -502,8 +501,7 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
         ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
         fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
     } else if (memory_is_gone(left)) {
-        /* the range may hold pages that were not accessible: they still are not */
-        range_set_zero(p, first, first + count, FALLOW__STATES_OLD);
+        range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_ZERO);
     }
     return status;
 }

@@ -74,7 +74,7 @@ const char *life_kind_name(life_kind kind)
 
 /* --- complaints -------------------------------------------------------------------------------------------- */
 
-static void complain(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+static void complain(const char *format, ...) __attribute__((noreturn)) TEST_FORMAT(1, 2);
 
 static void complain(const char *format, ...)
 {
@@ -116,7 +116,7 @@ static void stopped(const char *complaint)
         }                                  \
     } while (0)
 
-static void trace_op(const life_arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void trace_op(const life_arena *a, const char *format, ...) TEST_FORMAT(2, 3);
 
 static void trace_op(const life_arena *a, const char *format, ...)
 {

@@ -42,6 +42,9 @@ size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes);
  * would have. May be called again, and must be, when something else may have taken the signal. */
 void sim_host_watch(bool (*is_write_fine)(void *address));
 
+/* As fallow__os_environment. */
+int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes);
+
 /* Let another thread run. */
 void sim_host_yield(void);
 

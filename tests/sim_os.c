@@ -51,8 +51,8 @@ typedef struct span {
     sim_state state;
     fallow_protection protection; /* of the mapping; a guard in the page table leaves it as it is */
     bool is_charged;
-    bool is_lazy; /* committed pages only */
-    bool has_name;
+    bool is_lazy;       /* committed pages only */
+    uint32_t name_mark; /* 0: no name */
     uint32_t attributes;
 } span;
 
@@ -62,7 +62,7 @@ typedef struct area {
     char *base;
     uint64_t page_count;
     uint32_t attributes;
-    bool has_name;
+    uint32_t name_mark;
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -141,7 +141,9 @@ static bool mutex_is_ours(void)
 
 /* --- stopping ------------------------------------------------------------------------------------------------- */
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__)
+__attribute__((noreturn, format(gnu_printf, 4, 5))) /* its own printf, which knows %zx */
+#elif defined(__GNUC__)
 __attribute__((noreturn, format(printf, 4, 5)))
 #endif
 static void
@@ -241,7 +243,7 @@ static size_t span_cut(area *a, uint64_t page)
 static bool is_one_mapping(const span *one, const span *other)
 {
     return one->protection == other->protection && one->is_charged == other->is_charged &&
-           one->attributes == other->attributes && one->has_name == other->has_name;
+           one->attributes == other->attributes && one->name_mark == other->name_mark;
 }
 
 static bool is_one_span(const span *one, const span *other)
@@ -821,13 +823,7 @@ uint64_t fallow__os_address_space_left(void)
 
 int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_bytes)
 {
-    const char *value = getenv(name);
-    if (value == NULL || strlen(value) >= buffer_bytes) {
-        return -1;
-    }
-    size_t length = strlen(value);
-    memcpy(buffer_out, value, length + 1);
-    return (int)length;
+    return sim_host_environment(name, buffer_out, buffer_bytes);
 }
 
 /* --- reserve and release -------------------------------------------------------------------------------------- */
@@ -990,19 +986,32 @@ static void area_destroy(area *a)
     free(a);
 }
 
-static area *area_create(uintptr_t first, size_t size_bytes, uint32_t flags, bool has_name)
+/* Two names that differ keep mappings apart. FNV-1a */
+static uint32_t mark_of(const char *name)
+{
+    uint32_t mark = 2166136261u;
+    if (name == NULL || name[0] == '\0') {
+        return 0;
+    }
+    for (; *name != '\0'; name++) {
+        mark = (mark ^ (unsigned char)*name) * 16777619u;
+    }
+    return mark != 0 ? mark : 1;
+}
+
+static area *area_create(uintptr_t first, size_t size_bytes, uint32_t flags, const char *name)
 {
     area *a = allocate(NULL, 1, sizeof(area));
     *a = (area){
         .base = (char *)first,
         .page_count = size_bytes / sim.page_bytes,
         .attributes = flags & ATTRIBUTES,
-        .has_name = has_name && !is_windows(),
+        .name_mark = is_windows() ? 0 : mark_of(name),
         .span_count = 1,
         .span_room = 8,
     };
     a->spans = allocate(NULL, a->span_room, sizeof(span));
-    a->spans[0] = (span){.state = SIM_RESERVED, .attributes = a->attributes, .has_name = a->has_name};
+    a->spans[0] = (span){.state = SIM_RESERVED, .attributes = a->attributes, .name_mark = a->name_mark};
     return a;
 }
 
@@ -1042,13 +1051,11 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     if (is_windows()) {
         flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
     }
-    uint64_t before = sim.mapping_count;
-    area *a = area_create(where.first, size_bytes, flags, options->name != NULL && options->name[0] != '\0');
-    area_link(a, where.below);
-    if (sim.mapping_count > before && is_over_mappings(sim.mapping_count, 0)) {
-        area_destroy(a);
+    if (is_over_mappings(sim.mapping_count, 0)) { /* at the limit there is still room for one */
         return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
     }
+    area *a = area_create(where.first, size_bytes, flags, options->name);
+    area_link(a, where.below);
     *region_out =
         (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
     if (options->name != NULL) {
@@ -1140,7 +1147,7 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
         }
         if (is_gone) {
             s->attributes = has_attributes ? e.area->attributes : 0;
-            s->has_name = has_attributes && e.area->has_name;
+            s->name_mark = has_attributes ? e.area->name_mark : 0;
         }
     }
     edit_apply_figures(&e);
@@ -1165,7 +1172,7 @@ static bool can_protect(range part, fallow_protection protection)
     return is_possible;
 }
 
-/* Why a remap in place is refused. */
+/* Why a remap in place is refused. Source: Linux mm/vma.c, vms_gather_munmap_vmas; mm/mmap.c, do_mmap */
 static fallow_status why_no_remap(range part)
 {
     if (is_windows()) {
@@ -1175,7 +1182,8 @@ static fallow_status why_no_remap(range part)
     unsigned cuts = e.cuts;
     edit_save(&e);
     edit_end(&e);
-    if (cuts != 0 && is_over_mappings(sim.mapping_count, cuts)) {
+    /* only a hole needs room for more mappings: cutting off an end may go over the limit by one, for a moment */
+    if (is_over_mappings(sim.mapping_count, cuts == 2 ? 1 : 0)) {
         return FALLOW_ERR_MAP_COUNT;
     }
     if (is_over(SIM_LIMIT_ADDRESSES, bytes_of(sim.reserved_pages), 0)) {
@@ -1582,7 +1590,7 @@ sim_page sim_peek(const void *address)
         .is_charged = s->is_charged,
         .is_lazy = s->is_lazy,
         .attributes = s->attributes,
-        .has_name = s->has_name,
+        .has_name = s->name_mark != 0,
         .region_base = a->base,
         .region_bytes = (size_t)bytes_of(a->page_count),
     };
@@ -1713,8 +1721,8 @@ static void end_by_exit(void)
 /* FALLOW_SIM=linux-16K, windows, linux-bare: words for a program that knows nothing of simulations. */
 static void begin_by_environment(void)
 {
-    const char *words = getenv("FALLOW_SIM");
-    words = words != NULL ? words : "";
+    char words[32] = "";
+    (void)sim_host_environment("FALLOW_SIM", words, sizeof words);
     sim_options options = {.rules = strstr(words, "windows") != NULL ? SIM_WINDOWS : SIM_LINUX};
     if (strstr(words, "16K") != NULL) {
         options.page_bytes = 16 * KIB;

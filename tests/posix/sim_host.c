@@ -144,3 +144,13 @@ void sim_host_yield(void)
 {
     sched_yield();
 }
+
+int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes)
+{
+    const char *value = getenv(name);
+    if (value == NULL || strlen(value) >= buffer_bytes) {
+        return -1;
+    }
+    memcpy(buffer_out, value, strlen(value) + 1);
+    return (int)strlen(value);
+}

@@ -124,3 +124,11 @@ void sim_host_yield(void)
 {
     SwitchToThread();
 }
+
+/* The C library's getenv does not tell an empty variable. */
+int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes)
+{
+    SetLastError(ERROR_SUCCESS);
+    DWORD length = GetEnvironmentVariableA(name, buffer_out, (DWORD)buffer_bytes);
+    return length >= buffer_bytes || (length == 0 && GetLastError() != ERROR_SUCCESS) ? -1 : (int)length;
+}

@@ -1,0 +1,587 @@
+/* The simulated system itself: that it stops what must not be, counts what it should, refuses what it is told to. */
+#include "test.h"
+
+#include <string.h>
+
+#include "probe.h"
+#include "sim_os.h"
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+
+enum {
+    PAGES = 32
+};
+
+static jmp_buf stopped_at;
+static char complaint[256];
+
+static void note_and_leave(const char *text)
+{
+    strncpy(complaint, text, sizeof complaint - 1);
+    longjmp(stopped_at, 1);
+}
+
+/* The call is illegal, and the complaint says why. */
+#define ASSERT_STOPS(call, why)                         \
+    do {                                                \
+        complaint[0] = '\0';                            \
+        if (setjmp(stopped_at) == 0) {                  \
+            (void)(call);                               \
+        }                                               \
+        if (strstr(complaint, (why)) == NULL) {         \
+            fail_msg("\"%s\", not %s", complaint, why); \
+        }                                               \
+    } while (0)
+
+static fallow_region region;
+static size_t page;
+static fallow__os_error error;
+static fallow__os_left left;
+static bool is_zero;
+static bool is_committed;
+
+static void begin(sim_options options)
+{
+    options.stop = note_and_leave;
+    assert_true(sim_begin(&options));
+    page = fallow__os_page_bytes();
+    assert_int_equal(fallow__os_reserve(PAGES * page, &(fallow_region_options){.name = "r"}, &region, &error),
+                     FALLOW_OK);
+}
+
+#define BEGIN(...) begin((sim_options){__VA_ARGS__})
+
+static void end(void)
+{
+    assert_int_equal(fallow__os_release(&region, &error), FALLOW_OK);
+    assert_true(sim_end());
+}
+
+static char *at(size_t index)
+{
+    return (char *)region.base + index * page;
+}
+
+static fallow_status commit(size_t first, size_t count)
+{
+    return fallow__os_commit(&region, at(first), count * page, &error);
+}
+
+static fallow_status decommit(size_t first, size_t count)
+{
+    return fallow__os_decommit(&region, at(first), count * page, &left, &error);
+}
+
+static fallow_status purge(size_t first, size_t count, fallow_purge kind)
+{
+    return fallow__os_purge(&region, at(first), count * page, kind, &is_zero, &is_committed, &error);
+}
+
+static fallow_status guard(size_t first, size_t count)
+{
+    return fallow__os_guard(&region, at(first), count * page, &error);
+}
+
+static fallow_status unguard(size_t first, size_t count)
+{
+    return fallow__os_unguard(&region, at(first), count * page, &error);
+}
+
+static fallow_status protect(size_t first, size_t count)
+{
+    return fallow__os_protect(&region, at(first), count * page, FALLOW_PROTECTION_READ, &error);
+}
+
+static void assert_failed(fallow_status status, fallow_status expected, const char *limit_name, uint64_t limit_value)
+{
+    assert_int_equal(status, expected);
+    assert_true(error.code != 0);
+    if (limit_name == NULL) {
+        assert_null(error.limit_name);
+    } else {
+        assert_string_equal(error.limit_name, limit_name);
+        assert_int_equal(error.limit_value, limit_value);
+    }
+}
+
+/* --- what must not be --------------------------------------------------------------------------------------- */
+
+static void illegal_ranges(void **state)
+{
+    (void)state;
+    BEGIN(.page_bytes = 16 * KIB);
+    fallow_region other = region;
+    ASSERT_STOPS(commit(0, 0), "empty");
+    ASSERT_STOPS(commit(PAGES - 1, 2), "not inside");
+    ASSERT_STOPS(commit(PAGES, 1), "not inside");
+    ASSERT_STOPS(fallow__os_commit(&region, at(0) - page, page, &error), "not inside");
+    ASSERT_STOPS(fallow__os_commit(&region, at(0), 4 * KIB, &error), "whole pages");
+    ASSERT_STOPS(fallow__os_commit(&region, at(0) + 4 * KIB, page, &error), "whole pages");
+    other.base = at(1);
+    ASSERT_STOPS(fallow__os_commit(&other, at(1), page, &error), "live reservation");
+    other = region;
+    other.size_bytes -= page;
+    ASSERT_STOPS(fallow__os_release(&other, &error), "live reservation");
+    ASSERT_STOPS(fallow__os_reserve(4 * KIB, &(fallow_region_options){0}, &other, &error), "whole pages");
+    ASSERT_STOPS(fallow__os_reserve(page, &(fallow_region_options){.align_bytes = 3}, &other, &error), "whole pages");
+    fallow_region gone = region;
+    end();
+    BEGIN(0);
+    end();
+    BEGIN(.page_bytes = 16 * KIB);
+    fallow_region again = region;
+    assert_int_equal(fallow__os_release(&again, &error), FALLOW_OK);
+    ASSERT_STOPS(fallow__os_release(&again, &error), "live reservation");
+    ASSERT_STOPS(fallow__os_decommit(&gone, gone.base, page, &left, &error), "live reservation");
+    assert_true(sim_end());
+}
+
+static void illegal_states_under(sim_rules rules)
+{
+    BEGIN(.rules = rules);
+    assert_int_equal(commit(0, 4), FALLOW_OK);
+    ASSERT_STOPS(purge(3, 2, FALLOW_PURGE_DONTNEED), "reserved");
+    ASSERT_STOPS(purge(3, 2, FALLOW_PURGE_FREE), "reserved");
+    ASSERT_STOPS(purge(0, 2, FALLOW_PURGE_DECOMMIT), "neither");
+    ASSERT_STOPS(protect(3, 2), "reserved");
+    ASSERT_STOPS(guard(3, 2), "reserved");
+    ASSERT_STOPS(unguard(0, 1), "committed");
+    ASSERT_STOPS(fallow__os_prefault(&region, at(4), page, &error), "reserved");
+    assert_int_equal(guard(1, 1), FALLOW_OK);
+    ASSERT_STOPS(commit(0, 2), "guarded");
+    ASSERT_STOPS(purge(0, 2, FALLOW_PURGE_DONTNEED), "guarded");
+    ASSERT_STOPS(protect(1, 1), "guarded");
+    assert_int_equal(decommit(0, 4), FALLOW_OK);
+    assert_int_equal(commit(0, 4), FALLOW_OK);
+    end();
+}
+
+static void illegal_states(void **state)
+{
+    (void)state;
+    illegal_states_under(SIM_LINUX);
+    illegal_states_under(SIM_WINDOWS);
+}
+
+static void illegal_locking(void **state)
+{
+    (void)state;
+    BEGIN(0);
+    fallow__os_lock lock = {0};
+    ASSERT_STOPS((fallow__os_lock_acquire(&lock), 0), "no lock");
+    fallow__os_lock_init(&lock);
+    ASSERT_STOPS((fallow__os_lock_release(&lock), 0), "does not hold");
+    fallow__os_lock_acquire(&lock);
+    ASSERT_STOPS((fallow__os_lock_acquire(&lock), 0), "already");
+    ASSERT_STOPS((fallow__os_lock_destroy(&lock), 0), "held");
+    assert_int_equal(sim_counts().held_locks, 1);
+    fallow__os_lock_release(&lock);
+    fallow__os_lock_destroy(&lock);
+    ASSERT_STOPS((fallow__os_lock_destroy(&lock), 0), "destroyed");
+    end();
+}
+
+static void leaks_are_told(void **state)
+{
+    (void)state;
+    fallow__os_lock lock;
+    BEGIN(0);
+    assert_false(sim_check_no_leak());
+    assert_false(sim_end());
+    BEGIN(0);
+    assert_int_equal(fallow__os_release(&region, &error), FALLOW_OK);
+    fallow__os_lock_init(&lock);
+    assert_false(sim_end());
+    BEGIN(0);
+    end();
+}
+
+/* --- what is counted ---------------------------------------------------------------------------------------- */
+
+static void figures(void **state)
+{
+    (void)state;
+    BEGIN(.page_bytes = 64 * KIB);
+    assert_int_equal(sim_live_reservations(), 1);
+    assert_int_equal(sim_reserved(), PAGES * page);
+    assert_int_equal(sim_charge(), 0);
+    assert_int_equal(sim_map_count(), 1);
+    assert_int_equal(commit(4, 4), FALLOW_OK);
+    assert_int_equal(sim_charge(), 4 * page);
+    assert_int_equal(sim_map_count(), 3);
+    assert_int_equal(commit(6, 4), FALLOW_OK);
+    assert_int_equal(sim_charge(), 6 * page);
+    assert_int_equal(sim_map_count(), 3);
+    assert_int_equal(protect(5, 1), FALLOW_OK);
+    assert_int_equal(sim_map_count(), 5);
+    assert_int_equal(guard(7, 1), FALLOW_OK);
+    assert_int_equal(sim_map_count(), 5); /* in the page table */
+    assert_int_equal(sim_charge(), 6 * page);
+    assert_true(sim_is_all(at(8), 2 * page, SIM_COMMITTED));
+    assert_false(sim_is_all(at(7), 2 * page, SIM_COMMITTED));
+    assert_int_equal(sim_peek(at(7)).state, SIM_GUARDED);
+    assert_int_equal(sim_peek(at(5)).protection, FALLOW_PROTECTION_READ);
+    assert_int_equal(sim_peek(at(0) - 1).state, SIM_NONE);
+    assert_ptr_equal(sim_peek(at(3)).region_base, region.base);
+    assert_int_equal(decommit(0, PAGES), FALLOW_OK);
+    assert_int_equal(sim_charge(), 0);
+    assert_int_equal(sim_map_count(), 1);
+    assert_int_equal(sim_counts().calls[SIM_COMMIT], 2);
+    assert_int_equal(sim_call_count(), 6);
+    end();
+}
+
+/* Neighbours are one mapping on Linux, two behind a wall. */
+static void neighbours(void **state)
+{
+    (void)state;
+    for (sim_rules rules = SIM_LINUX; rules <= SIM_WINDOWS; rules++) {
+        fallow_region other;
+        BEGIN(.rules = rules);
+        size_t size_bytes = PAGES * page;
+        fallow_region_options named = {.name = "r"};
+        assert_int_equal(fallow__os_reserve(size_bytes, &named, &other, &error), FALLOW_OK);
+        char *low = (char *)(other.base < region.base ? other.base : region.base);
+        char *high = (char *)(other.base < region.base ? region.base : other.base);
+        assert_ptr_equal(low + size_bytes, high);
+        assert_int_equal(sim_map_count(), rules == SIM_LINUX ? 1 : 2);
+        assert_int_equal(fallow__os_commit(&other, other.base, size_bytes, &error), FALLOW_OK);
+        assert_int_equal(sim_map_count(), 2);
+        assert_int_equal(commit(0, PAGES), FALLOW_OK);
+        assert_int_equal(sim_map_count(), rules == SIM_LINUX ? 1 : 2);
+        assert_int_equal(fallow__os_release(&other, &error), FALLOW_OK);
+        assert_int_equal(sim_map_count(), 1);
+        end();
+    }
+}
+
+/* --- limits ------------------------------------------------------------------------------------------------- */
+
+static void limit_on_addresses(void **state)
+{
+    (void)state;
+    fallow_region other;
+    fallow_region_options none = {0};
+    BEGIN(.limits = {[SIM_LIMIT_ADDRESSES] = 10 * MIB});
+    size_t rest = 10 * MIB - PAGES * page;
+    assert_int_equal(fallow__os_address_space_left(), rest);
+    assert_failed(fallow__os_reserve(rest + page, &none, &other, &error), FALLOW_ERR_ADDRESS_SPACE, "RLIMIT_AS",
+                  10 * MIB);
+    assert_int_equal(fallow__os_reserve(rest, &none, &other, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_release(&other, &error), FALLOW_OK);
+    /* lowered below what is in use: a remap is refused, and done in another way */
+    assert_int_equal(commit(0, 4), FALLOW_OK);
+    memset(at(0), 1, 4 * page);
+    sim_set_limit(SIM_LIMIT_ADDRESSES, page);
+    assert_failed(decommit(0, 2), FALLOW_ERR_ADDRESS_SPACE, "RLIMIT_AS", page);
+    assert_int_equal(left, FALLOW__OS_LEFT_CHARGED);
+    assert_false(probe_can_read(at(0)));
+    assert_int_equal(sim_charge(), 4 * page);
+    assert_int_equal(commit(0, 2), FALLOW_OK);
+    assert_int_equal(*at(0), 0);
+    assert_int_equal(*at(2), 1);
+    end();
+}
+
+static void limit_on_commit(void **state)
+{
+    (void)state;
+    for (sim_rules rules = SIM_LINUX; rules <= SIM_WINDOWS; rules++) {
+        BEGIN(.rules = rules, .limits = {[SIM_LIMIT_COMMIT] = 40 * KIB});
+        const char *name = rules == SIM_LINUX ? "CommitLimit" : "commit limit (memory and page file)";
+        assert_int_equal(commit(0, 8), FALLOW_OK);
+        assert_failed(commit(4, 7), FALLOW_ERR_COMMIT, name, 40 * KIB);
+        assert_int_equal(sim_charge(), 8 * page);
+        assert_false(probe_can_read(at(8)));
+        assert_int_equal(commit(4, 6), FALLOW_OK);
+        /* lowered: only Windows gives the charge back on the way */
+        memset(at(0), 1, page);
+        sim_set_limit(SIM_LIMIT_COMMIT, 2 * page);
+        fallow_status status = purge(0, 4, FALLOW_PURGE_DONTNEED);
+        assert_int_equal(status, rules == SIM_LINUX ? FALLOW_OK : FALLOW_ERR_COMMIT);
+        assert_int_equal(is_committed, rules == SIM_LINUX);
+        assert_int_equal(probe_can_read(at(0)), rules == SIM_LINUX);
+        assert_int_equal(sim_charge(), rules == SIM_LINUX ? 10 * page : 6 * page);
+        end();
+    }
+}
+
+static void limit_on_mappings(void **state)
+{
+    (void)state;
+    BEGIN(.limits = {[SIM_LIMIT_MAPPINGS] = 5});
+    assert_int_equal(commit(2, 8), FALLOW_OK);
+    assert_int_equal(commit(20, 4), FALLOW_OK);
+    assert_int_equal(sim_map_count(), 5);
+    assert_failed(commit(15, 1), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 5);
+    assert_failed(protect(4, 1), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 5);
+    memset(at(2), 1, 8 * page);
+    assert_failed(decommit(4, 2), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 5);
+    assert_int_equal(left, FALLOW__OS_LEFT_ACCESSIBLE);
+    assert_int_equal(*at(3), 1);
+    assert_int_equal(*at(4), 0);
+    assert_int_equal(*at(6), 1);
+    assert_int_equal(purge(4, 2, FALLOW_PURGE_DONTNEED), FALLOW_OK);
+    assert_int_equal(decommit(8, 2), FALLOW_OK); /* an end is moved, no hole is made */
+    assert_int_equal(sim_map_count(), 5);
+    assert_int_equal(commit(8, 12), FALLOW_OK);
+    assert_int_equal(sim_map_count(), 3);
+    assert_int_equal(decommit(4, 2), FALLOW_OK);
+    assert_int_equal(sim_map_count(), 5);
+    fallow_region others[2];
+    fallow_region_options options = {.name = "other"};
+    assert_int_equal(fallow__os_reserve(page, &options, &others[0], &error), FALLOW_OK); /* one over it */
+    assert_int_equal(sim_map_count(), 6);
+    assert_failed(fallow__os_reserve(page, &options, &others[1], &error), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 5);
+    assert_failed(decommit(20, 4), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 5); /* any remap is refused there */
+    assert_int_equal(left, FALLOW__OS_LEFT_ACCESSIBLE);
+    assert_int_equal(fallow__os_release(&others[0], &error), FALLOW_OK);
+    end();
+}
+
+static void limit_on_locked_memory(void **state)
+{
+    (void)state;
+    fallow_region other;
+    fallow_region_options none = {0};
+    BEGIN(.flags = SIM_IS_LOCKED, .limits = {[SIM_LIMIT_LOCKED] = 40 * 4 * KIB});
+    assert_failed(fallow__os_reserve(16 * page, &none, &other, &error), FALLOW_ERR_LOCKED, "RLIMIT_MEMLOCK", 40 * page);
+    assert_int_equal(commit(0, 16), FALLOW_OK);
+    assert_failed(decommit(0, 16), FALLOW_ERR_LOCKED, "RLIMIT_MEMLOCK", 40 * page);
+    assert_int_equal(left, FALLOW__OS_LEFT_CHARGED);
+    assert_int_equal(decommit(0, 8), FALLOW_OK);
+    assert_int_equal(commit(0, 8), FALLOW_OK);
+    assert_int_equal(purge(0, 8, FALLOW_PURGE_FREE), FALLOW_OK);
+    assert_true(is_zero);
+    end();
+}
+
+/* --- attributes --------------------------------------------------------------------------------------------- */
+
+static void attributes_come_back(void **state)
+{
+    (void)state;
+    fallow_region_options options = {.name = "n", .flags = FALLOW_REGION_NO_DUMP | FALLOW_REGION_HUGE_PAGES};
+    fallow_region marked;
+    BEGIN(0);
+    assert_int_equal(fallow__os_reserve(8 * page, &options, &marked, &error), FALLOW_OK);
+    uint64_t mappings = sim_map_count();
+    char *middle = (char *)marked.base + 3 * page;
+    assert_int_equal(fallow__os_commit(&marked, middle, page, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_decommit(&marked, middle, page, &left, &error), FALLOW_OK);
+    assert_int_equal(sim_map_count(), mappings);
+    assert_int_equal(sim_peek(middle).attributes, options.flags);
+    assert_true(sim_peek(middle).has_name);
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_ADVISE)});
+    assert_int_equal(fallow__os_decommit(&marked, middle, page, &left, &error), FALLOW_OK);
+    sim_refuse(NULL);
+    assert_int_equal(sim_map_count(), mappings + 2);
+    assert_int_equal(sim_peek(middle).attributes, 0);
+    assert_int_equal(fallow__os_release(&marked, &error), FALLOW_OK);
+    end();
+}
+
+/* --- lazily freed pages ------------------------------------------------------------------------------------- */
+
+static void lazy_pages_turn_zero_unless_written(void **state)
+{
+    (void)state;
+    for (sim_rules rules = SIM_LINUX; rules <= SIM_WINDOWS; rules++) {
+        BEGIN(.rules = rules, .seed = 3);
+        assert_int_equal(commit(0, PAGES), FALLOW_OK);
+        memset(at(0), 7, PAGES * page);
+        assert_int_equal(purge(0, 16, FALLOW_PURGE_FREE), FALLOW_OK);
+        assert_false(is_zero);
+        uint64_t taken = sim_counts().lazy_taken;
+        assert_true(sim_counts().lazy_pages + taken == 16);
+        at(5)[9] = 7; /* what was there already: a write all the same */
+        bool was_taken = *at(5) == 0;
+        assert_false(sim_peek(at(5)).is_lazy);
+        sim_take_lazy();
+        assert_int_equal(sim_counts().lazy_pages, 0);
+        for (size_t index = 0; index < PAGES; index++) {
+            bool is_kept = index >= 16 || (index == 5 && !was_taken);
+            assert_int_equal(*at(index), is_kept ? 7 : 0);
+            *at(index) = 1;
+        }
+        end();
+    }
+}
+
+static void lazy_pages_turn_zero_by_themselves(void **state)
+{
+    (void)state;
+    BEGIN(.seed = 1);
+    assert_int_equal(commit(0, PAGES), FALLOW_OK);
+    memset(at(0), 7, PAGES * page);
+    assert_int_equal(purge(0, PAGES, FALLOW_PURGE_FREE), FALLOW_OK);
+    for (int call = 0; call < 1000; call++) {
+        size_t resident_bytes;
+        assert_int_equal(fallow__os_resident(&region, at(0), page, &resident_bytes, &error), FALLOW_OK);
+    }
+    assert_int_equal(sim_counts().lazy_pages, 0);
+    assert_int_equal(sim_counts().lazy_taken, PAGES);
+    end();
+}
+
+/* --- refusing ----------------------------------------------------------------------------------------------- */
+
+static void refusals(void **state)
+{
+    (void)state;
+    BEGIN(0);
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_COMMIT), .skip = 2, .times = 3, .every = 2});
+    static const bool expected[10] = {false, false, true, false, true, false, true, false, false, false};
+    for (int call = 0; call < 10; call++) {
+        assert_int_equal(commit(0, 1) != FALLOW_OK, expected[call]);
+        assert_int_equal(decommit(0, 1), FALLOW_OK);
+    }
+    assert_int_equal(sim_refused(), 3);
+    assert_int_equal(sim_counts().refused[SIM_COMMIT], 3);
+    assert_int_equal(sim_counts().calls[SIM_COMMIT], 10);
+
+    sim_refuse(&(sim_refusal){.status = FALLOW_ERR_PERMISSION});
+    assert_failed(commit(0, 1), FALLOW_ERR_PERMISSION, NULL, 0);
+    assert_int_equal(commit(0, 4), FALLOW_OK);
+    memset(at(0), 1, 4 * page);
+
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_DECOMMIT)});
+    assert_int_equal(decommit(0, 1), FALLOW_ERR_MAP_COUNT);
+    assert_int_equal(left, FALLOW__OS_LEFT_ALL);
+    assert_int_equal(*at(0), 1);
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_DECOMMIT), .left = FALLOW__OS_LEFT_ACCESSIBLE});
+    assert_int_equal(decommit(0, 6), FALLOW_ERR_MAP_COUNT);
+    assert_int_equal(left, FALLOW__OS_LEFT_ACCESSIBLE);
+    assert_int_equal(*at(0), 0);
+    assert_false(probe_can_read(at(4))); /* was never committed */
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_PURGE), .is_halfway = true});
+    assert_int_equal(purge(0, 2, FALLOW_PURGE_DONTNEED), FALLOW_ERR_OS);
+    assert_false(is_committed);
+    assert_false(probe_can_read(at(0)));
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_RELEASE)});
+    assert_int_not_equal(fallow__os_release(&region, &error), FALLOW_OK);
+    sim_refuse(NULL);
+    end();
+}
+
+static uint64_t heard[SIM_CALLS];
+
+static void hear(void *context, sim_call call, const void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+    heard[call]++;
+    if (call == SIM_COMMIT && *(bool *)context) { /* what another thread might do at this moment */
+        *(bool *)context = false;
+        assert_int_equal(commit(8, 1), FALLOW_OK);
+    }
+}
+
+static void hooks(void **state)
+{
+    (void)state;
+    bool is_eager = true;
+    memset(heard, 0, sizeof heard);
+    BEGIN(.hook = hear, .hook_context = &is_eager);
+    assert_int_equal(commit(0, 1), FALLOW_OK);
+    assert_int_equal(heard[SIM_RESERVE], 1);
+    assert_int_equal(heard[SIM_COMMIT], 1); /* its own call is not told to it */
+    assert_true(probe_can_read(at(8)));
+    end();
+}
+
+/* --- size --------------------------------------------------------------------------------------------------- */
+
+/* Against a byte for each page: any order of commits, decommits and protections leaves the same states and figures. */
+static void any_order(void **state)
+{
+    (void)state;
+    test_random random = test_seed("unit_sim");
+    unsigned char model[PAGES] = {0}; /* 0 reserved, 1 committed, 2 read only */
+    BEGIN(.seed = random.state);
+    for (int step = 0; step < 5000; step++) {
+        size_t first = (size_t)test_below(&random, PAGES);
+        size_t count = 1 + (size_t)test_below(&random, PAGES - first);
+        bool is_whole = memchr(&model[first], 0, count) == NULL;
+        switch (test_below(&random, 4)) {
+        case 0:
+            assert_int_equal(commit(first, count), FALLOW_OK);
+            memset(&model[first], 1, count);
+            break;
+        case 1:
+            assert_int_equal(decommit(first, count), FALLOW_OK);
+            memset(&model[first], 0, count);
+            break;
+        case 2:
+            if (is_whole) {
+                assert_int_equal(protect(first, count), FALLOW_OK);
+                memset(&model[first], 2, count);
+            }
+            break;
+        default:
+            if (is_whole) {
+                assert_int_equal(purge(first, count, FALLOW_PURGE_FREE), FALLOW_OK);
+            }
+        }
+        uint64_t mappings = 1;
+        uint64_t charged = 0;
+        for (size_t index = 0; index < PAGES; index++) {
+            mappings += index > 0 && model[index] != model[index - 1];
+            charged += model[index] != 0;
+            sim_page seen = sim_peek(at(index));
+            assert_int_equal(seen.state, model[index] != 0 ? SIM_COMMITTED : SIM_RESERVED);
+        }
+        assert_int_equal(sim_map_count(), mappings);
+        assert_int_equal(sim_charge(), charged * page);
+    }
+    end();
+}
+
+static void huge_spaces_cost_what_is_used(void **state)
+{
+    (void)state;
+    if (sizeof(size_t) < 8) {
+        skip();
+    }
+    sim_options options = {.space_bytes = UINT64_C(40) << 40, .page_bytes = 64 * KIB};
+    if (!sim_begin(&options)) {
+        skip(); /* Wine and the thread sanitizer have no such space */
+    }
+    fallow_region huge;
+    size_t size_bytes = (size_t)(UINT64_C(40) << 40);
+    assert_int_equal(fallow__os_reserve(size_bytes, &(fallow_region_options){0}, &huge, &error), FALLOW_OK);
+    for (size_t index = 0; index < 1000; index++) {
+        char *base = (char *)huge.base + index * (size_bytes / 1000 / (64 * KIB) * (64 * KIB));
+        assert_int_equal(fallow__os_commit(&huge, base, 64 * KIB, &error), FALLOW_OK);
+        *base = 1;
+    }
+    assert_int_equal(sim_charge(), 1000 * 64 * KIB);
+    assert_int_equal(fallow__os_release(&huge, &error), FALLOW_OK);
+    assert_true(sim_end());
+}
+
+int main(void)
+{
+    test_begin();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(illegal_ranges),
+        cmocka_unit_test(illegal_states),
+        cmocka_unit_test(illegal_locking),
+        cmocka_unit_test(leaks_are_told),
+        cmocka_unit_test(figures),
+        cmocka_unit_test(neighbours),
+        cmocka_unit_test(limit_on_addresses),
+        cmocka_unit_test(limit_on_commit),
+        cmocka_unit_test(limit_on_mappings),
+        cmocka_unit_test(limit_on_locked_memory),
+        cmocka_unit_test(attributes_come_back),
+        cmocka_unit_test(lazy_pages_turn_zero_unless_written),
+        cmocka_unit_test(lazy_pages_turn_zero_by_themselves),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(hooks),
+        cmocka_unit_test(any_order),
+        cmocka_unit_test(huge_spaces_cost_what_is_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
