@@ -209,7 +209,7 @@ typedef enum fallow_protection {
  *          FALLOW_ERR_COMMIT         Windows: not even the page tables of the reservation can be backed
  *          FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Cost     one system call, one more for each attribute (name, fork, dump, huge pages); an aligned reservation takes
- *          up to three. Nothing per byte, except under Wine and qemu.
+ *          three, up to five with a hint. Nothing per byte, except under Wine and qemu.
  * Source   mmap(2), PROT_NONE and MAP_NORESERVE; Microsoft Learn, VirtualAlloc, MEM_RESERVE, and VirtualAlloc2
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_bytes, const fallow_region_options *options,
@@ -218,7 +218,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_byte
 /* Give the whole reservation back; its addresses may be anyone's afterwards. The struct becomes {0}; releasing such a
  * struct does nothing.
  *
- * Errors   FALLOW_ERR_OS, FALLOW_ERR_MAP_COUNT   the system refused; the region is as it was
+ * Errors   FALLOW_ERR_MAP_COUNT, FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused;
+ *          the region is as it was
  * Cost     one system call, and the time to give its memory back
  * Source   munmap(2); Microsoft Learn, VirtualFree, MEM_RELEASE
  * Since    0.1 */
@@ -239,6 +240,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *r
  *          FALLOW_ERR_MAP_COUNT  vm.max_map_count; docs/platforms.md explains
  *          FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Threads  any thread, on ranges that do not overlap
+ * Success is a promise on Windows and in Linux' overcommit mode 2. In modes 0 and 1, and in a container, memory may
+ * still be short when the pages are touched; the system ends a program then.
+ *
  * Cost     one system call; the first touch of each page faults once
  * Source   mprotect(2) and (3p), ENOMEM; Microsoft Learn, VirtualAlloc, MEM_COMMIT
  * Since    0.1 */
@@ -295,7 +299,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_protect(const fallow_reg
 /* Make the memory of committed pages resident now, so that touching them later does not fault. Contents stay.
  * Parameters as for fallow_region_commit; the whole range must be committed and writable.
  *
- * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit
+ * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; Linux: some of it is not writable, or guarded
  *          FALLOW_ERR_COMMIT, FALLOW_ERR_OS
  * Cost     about a microsecond for each 4 KiB; in a container with a memory limit it may end the program, as touching
  *          the pages would
@@ -309,7 +313,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_prefault(const fallow_re
  *
  * Errors   FALLOW_ERR_INVALID    as for fallow_region_commit
  *          FALLOW_ERR_MAP_COUNT  where guards cost mappings: vm.max_map_count
- *          FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Cost     one system call. Linux 6.13 and later: no mapping, however many guards there are; elsewhere as decommit
  * Source   madvise(2), MADV_GUARD_INSTALL, used where a probe has shown that it guards; else as decommit
  * Since    0.1 */
@@ -344,8 +348,10 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  * too small for it, the arena adds further reservations; runs come from the oldest one in which they fit.
  *
  * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
- * used. Nothing is stored in free pages. The cost of every call below grows with the logarithm of the arena's size, not
- * with the length of the run, apart from what the system does for the memory itself.
+ * used, and a few KiB. Nothing is stored in free pages. The cost of alloc, free and extend grows with the logarithm of
+ * the arena's size, not with the length of the run, apart from what the system does for the memory itself. More is
+ * looked at where alignment passes over holes that are long enough, and for NO_GROW, limit_bytes and before_commit,
+ * which ask what the pages of a place are.
  * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct fallow_arena fallow_arena;
@@ -398,7 +404,8 @@ typedef struct fallow_arena_options {
                                   256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
                                   near. Rounded up to whole pages */
     size_t min_reserve_bytes;  /* the least to start with when the system refuses reserve_bytes, which is halved down to
-                                  it. 0 = whatever can be had; reserve_bytes itself when that is given and FIXED set */
+                                  it. 0 = whatever can be had, from 64 KiB up; reserve_bytes itself when that is given
+                                  and FIXED set */
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
@@ -427,7 +434,8 @@ typedef struct fallow_arena_options {
  * Errors   FALLOW_ERR_INVALID        an option out of its range
  *          FALLOW_ERR_UNSUPPORTED    FALLOW_ARENA_LARGE_PAGES
  *          FALLOW_ERR_LIMIT          limit_bytes is less than the bookkeeping needs, or before_commit refused
- *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION,
+ *          FALLOW_ERR_OS
  * Threads  any thread
  * Cost     a few system calls; microseconds and a few KiB of memory, whatever its size
  * Since    0.1 */
@@ -526,7 +534,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_commit(fallow_arena *aren
 /* Make pages of a live run fault again and give back their memory and commit charge. Parameters as for
  * fallow_arena_commit.
  *
- * Errors   those of fallow_region_decommit: the contents may be gone, the pages count as committed still
+ * Errors   those of fallow_region_decommit: the contents may be gone; pages still accessible count as committed
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes);
 

@@ -46,8 +46,8 @@
 #include <string.h>
 
 #include "bits.h"
+#include "check.h"
 #include "chunk.h"
-#include "status.h"
 
 enum {
     CHILDREN = 8,

@@ -1,7 +1,7 @@
 /* Which pages of a reservation are free, and where a run of them fits.
  *
  * Pure logic: page numbers from 0, no address, no call to an OS, in storage that the caller gives. pages.c explains the
- * structure. Sees: bits.h, status.h (for the asserts).
+ * structure. Sees: nothing.
  *
  * Storage. fallow__pages_plan_for() tells how much: `upper_bytes`, all of it accessible and zero before
  * fallow__pages_init, and `block_count` blocks, which begin `block_bytes` apart; the last one may be shorter. Each

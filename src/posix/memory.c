@@ -128,8 +128,8 @@ static void unmap_quietly(void *base, size_t size_bytes, int code)
     errno = code;
 }
 
-/* At that address or not at all. A kernel before 4.17, and an emulator, takes the flag for nothing and the address for a
- * hint: then it may have moved. */
+/* At that address or not at all. A kernel before 4.17, and an emulator, takes the flag for nothing and the address for
+ * a hint: then it may have moved. */
 static void *place_exactly(const placement *wanted, void *where)
 {
     void *base = map_none(where, wanted->size_bytes, wanted->map_flags | FALLOW__MAP_FIXED_NOREPLACE);

@@ -32,9 +32,9 @@ static uint64_t count_mappings(void)
     return count;
 }
 
-/* Under Wine 8.0 whatever Linux refuses with ENOMEM is ERROR_ACCESS_DENIED where it was mprotect, ERROR_NOT_ENOUGH_MEMORY
- * where it was mmap. vm.max_map_count can be told from in here, RLIMIT_DATA and RLIMIT_AS cannot. Near the limit means
- * at it: the system below has some hundred mappings that Wine does not tell. */
+/* Under Wine 8.0 whatever Linux refuses with ENOMEM is ERROR_ACCESS_DENIED where it was mprotect, and
+ * ERROR_NOT_ENOUGH_MEMORY where it was mmap. vm.max_map_count can be told from in here, RLIMIT_DATA and RLIMIT_AS
+ * cannot. Near the limit means at it: the system below has some hundred mappings that Wine does not tell. */
 static bool is_out_of_mappings(fallow__os_error *error)
 {
     uint64_t limit = fallow__win32_host_map_limit();

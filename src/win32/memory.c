@@ -65,7 +65,8 @@ static void *reserve_by_alloc2(fallow__win32_alloc2 alloc2, const place *wanted)
     return alloc2(NULL, NULL, wanted->size_bytes, MEM_RESERVE, PAGE_READWRITE, &parameter, 1);
 }
 
-/* Without VirtualAlloc2: the free gaps, from the lowest address. A gap that another thread takes first is passed over. */
+/* Without VirtualAlloc2: the free gaps, from the lowest address. A gap that another thread takes first is passed
+ * over. */
 static void *reserve_in_gap(const place *wanted)
 {
     uintptr_t address = (uintptr_t)fallow__win32_basics()->lpMinimumApplicationAddress;
@@ -181,8 +182,8 @@ fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *
 /* --- commit and decommit ----------------------------------------------------------------------------------- */
 
 /* Windows charges the whole range or nothing. Wine 8.0 makes it accessible with one mprotect, which may stop partway
- * (limits are met mapping by mapping), and then still calls all of it reserved: decommitting what it calls reserved puts
- * that right, and does nothing on Windows. */
+ * (limits are met mapping by mapping), and then still calls all of it reserved: decommitting what it calls reserved
+ * puts that right, and does nothing on Windows. */
 static void undo_commit(void *base, size_t size_bytes)
 {
     uintptr_t address = (uintptr_t)base;
