@@ -1212,7 +1212,7 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
     default: break;
     }
     o.reserve_bytes = (size_t)page_count * page - test_below(random, 2);
-    o.min_reserve_bytes = test_below(random, 4) == 0 ? page : 0;
+    o.min_reserve_bytes = test_below(random, 4) == 0 ? o.reserve_bytes / 2 + 1 : 0;
     o.purge = (fallow_purge)test_below(random, 4);
     o.grow_bytes = test_below(random, 3) == 0 ? 0 : (size_t)(1 + test_below(random, 16)) * page;
     o.limit_bytes = test_below(random, 4) == 0 ? (size_t)(1 + test_below(random, page_count)) * page + (64 << 10) : 0;
