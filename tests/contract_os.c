@@ -25,6 +25,7 @@ typedef struct platform {
     size_t large_bytes;     /* a reservation that is large here and still cheap */
     uint32_t flags_dropped; /* FALLOW_REGION_* that mean nothing here: taken out, always */
     bool has_figures;       /* the figures of the process are about this program alone */
+    bool has_walls;         /* a mapping ends where its reservation does, and a guard cuts it in two */
 } platform;
 
 static bool is_narrow(const fallow_system *system)
@@ -60,12 +61,13 @@ static bool is_any(const fallow_system *system)
 
 /* The first that says it is here. */
 static const platform platforms[] = {
-    {"Windows, 32 bits", is_narrow_windows, 256 * MIB, ANY_KIND, true},
-    {"Wine", is_wine, GIB, ANY_KIND, true}, /* a reservation costs a byte for each page, for ever */
-    {"Windows", is_windows, GIB, ANY_KIND, true},
-    {"emulated", is_emulated, 256 * MIB, 0, false}, /* a reservation costs 6 MiB for each GiB; figures are the host's */
-    {"32 bits", is_narrow, 256 * MIB, 0, true},
-    {"64 bits", is_any, GIB, 0, true},
+    {"Windows, 32 bits", is_narrow_windows, 256 * MIB, ANY_KIND, true, true},
+    {"Wine", is_wine, GIB, ANY_KIND, true, true}, /* a reservation costs a byte for each page, for ever */
+    {"Windows", is_windows, GIB, ANY_KIND, true, true},
+    {"emulated", is_emulated, 256 * MIB, 0, false,
+     false}, /* a reservation costs 6 MiB for each GiB; figures are the host's */
+    {"32 bits", is_narrow, 256 * MIB, 0, true, false},
+    {"64 bits", is_any, GIB, 0, true, false},
 };
 
 /* --- what every test has ----------------------------------------------------------------------------------- */
@@ -1023,6 +1025,83 @@ static void test_decommit_gives_mappings_back(void **state)
     assert_true(figures().map_count <= before + 4);
 }
 
+/* What cuts a mapping in two, and what makes it whole again. */
+static void test_mappings(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    (void)figures();
+    uint64_t whole = figures().map_count;
+    commit(8, 16);
+    fill(8, 16, 1);
+    assert_int_equal(figures().map_count, whole + 2);
+    commit(20, 8); /* on where the other ends */
+    fill(20, 8, 1);
+    assert_int_equal(figures().map_count, whole + 2);
+    assert_int_equal(protect(12, 2, FALLOW_PROTECTION_READ), FALLOW_OK);
+    assert_int_equal(figures().map_count, whole + 4);
+    commit(12, 2);
+    assert_int_equal(figures().map_count, whole + 2);
+    (void)purge(14, 2, FALLOW_PURGE_FREE);
+    (void)purge(16, 2, FALLOW_PURGE_DONTNEED);
+    assert_int_equal(figures().map_count, whole + 2);
+    guard(18, 2);
+    bool is_cut = here->has_walls || !facts.has_guard_install;
+    assert_int_equal(figures().map_count, whole + (is_cut ? 4 : 2));
+    unguard(18, 2);
+    decommit(8, 20);
+    assert_int_equal(figures().map_count, whole);
+}
+
+/* Two reservations side by side are one mapping or two; each can go alone. */
+static void test_mappings_of_neighbours(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    size_t granule = facts.granularity_bytes;
+    fallow_region room;
+    fallow_region pair[2];
+    assert_int_equal(reserve(4 * granule, (fallow_region_options){0}, &room), FALLOW_OK);
+    release(&room);
+    (void)figures();
+    uint64_t none = figures().map_count;
+    uint64_t mappings[2];
+    for (size_t index = 0; index < 2; index++) {
+        fallow_region_options options = {.hint = (char *)room.base + (index + 1) * granule,
+                                         .flags = FALLOW_REGION_EXACT};
+        assert_int_equal(reserve(granule, options, &pair[index]), FALLOW_OK);
+        mappings[index] = figures().map_count;
+    }
+    assert_int_equal(mappings[0], none + 1);
+    assert_int_equal(mappings[1], none + (here->has_walls ? 2 : 1));
+    release(&pair[0]);
+    assert_int_equal(figures().map_count, none + 1);
+    release(&pair[1]);
+    assert_int_equal(figures().map_count, none);
+}
+
+/* Name and advice are those of the whole region again after a decommit, or it would fall apart. */
+static void test_attributes_survive_decommit(void **state)
+{
+    (void)state;
+    skip_without_figures();
+    fallow_region marked;
+    fallow__os_error error;
+    fallow__os_left left;
+    fallow_region_options options = {.name = "marked", .flags = FALLOW_REGION_NO_DUMP | FALLOW_REGION_NO_FORK};
+    assert_int_equal(reserve(PAGES * facts.page_bytes, options, &marked), FALLOW_OK);
+    (void)figures();
+    uint64_t whole = figures().map_count;
+    for (size_t index = 1; index < PAGES; index += 4) {
+        char *base = (char *)marked.base + index * facts.page_bytes;
+        assert_int_equal(fallow__os_commit(&marked, base, facts.page_bytes, &error), FALLOW_OK);
+        *base = 1;
+        assert_int_equal(fallow__os_decommit(&marked, base, facts.page_bytes, &left, &error), FALLOW_OK);
+    }
+    assert_int_equal(figures().map_count, whole);
+    release(&marked);
+}
+
 /* --- lock, once, environment ------------------------------------------------------------------------------- */
 
 /* Two locks are two; each is free after its release. */
@@ -1138,6 +1217,9 @@ int main(void)
         cmocka_unit_test(test_reservation_costs_addresses),
         cmocka_unit_test(test_memory_comes_with_touching),
         ON_REGION(test_decommit_gives_mappings_back),
+        ON_REGION(test_mappings),
+        cmocka_unit_test(test_mappings_of_neighbours),
+        cmocka_unit_test(test_attributes_survive_decommit),
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_environment),

@@ -1094,7 +1094,7 @@ static fallow_status why_no_commit(uint64_t charged_before, uint64_t mappings_be
 }
 
 /* Committed pages keep contents and laziness. */
-static fallow_status commit_range(range part)
+static fallow_status commit_whole(range part)
 {
     uint64_t charged_before = sim.charged_pages;
     uint64_t mappings_before = sim.mapping_count;
@@ -1116,11 +1116,54 @@ static fallow_status commit_range(range part)
     return status;
 }
 
+static bool holds_state(range part, sim_state state)
+{
+    for (uint64_t page = part.first; page < part.first + part.count;) {
+        size_t index = span_at(part.area, page);
+        if (part.area->spans[index].state == state) {
+            return true;
+        }
+        page = span_end(part.area, index);
+    }
+    return false;
+}
+
+/* Linux goes mapping by mapping and does not undo what it did before one was refused. The spans of a range in turn, up
+ * to one that is refused; the last that is only reserved is left out. Source: Linux mm/mprotect.c, do_mprotect_pkey */
+static void commit_partly(range part)
+{
+    uint64_t end = part.first + part.count;
+    if (is_windows() || !holds_state(part, SIM_COMMITTED)) {
+        return; /* all or nothing */
+    }
+    for (uint64_t page = part.first; page < end;) {
+        uint64_t piece_end = span_end(part.area, span_at(part.area, page));
+        piece_end = piece_end < end ? piece_end : end;
+        bool is_last = piece_end == end || !holds_state((range){part.area, piece_end, end - piece_end}, SIM_RESERVED);
+        if (is_last || commit_whole((range){part.area, page, piece_end - page}) != FALLOW_OK) {
+            return;
+        }
+        page = piece_end;
+    }
+}
+
+static fallow_status commit_range(range part)
+{
+    fallow_status status = commit_whole(part);
+    if (status != FALLOW_OK) {
+        commit_partly(part);
+    }
+    return status;
+}
+
 fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error_out)
 {
     range part = enter_range(SIM_COMMIT, region, base, size_bytes);
     require_states(SIM_COMMIT, part, 1u << SIM_RESERVED | 1u << SIM_COMMITTED);
     if (is_refused(SIM_COMMIT)) {
+        if (sim.refusal.is_halfway) {
+            commit_partly(part);
+        }
         return leave(fail_as_planned(SIM_COMMIT, error_out));
     }
     fallow_status status = commit_range(part);
@@ -1670,8 +1713,9 @@ bool sim_begin(const sim_options *given)
     sim.granularity_bytes = sim.options.granularity_bytes;
     sim.random = sim.options.seed;
     /* a space in which 64 GiB cannot be reserved is a limit, and is told as one */
-    if (sim.high.size_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > sim.high.size_bytes) {
-        sim.options.limits[SIM_LIMIT_ADDRESSES] = sim.high.size_bytes;
+    uint64_t space_bytes = sim.high.size_bytes;
+    if (space_bytes < SPACE_WITHOUT_LIMIT && sim.options.limits[SIM_LIMIT_ADDRESSES] > space_bytes) {
+        sim.options.limits[SIM_LIMIT_ADDRESSES] = space_bytes;
     }
     atomic_store(&live_locks, 0);
     atomic_store(&held_locks, 0);

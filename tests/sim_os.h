@@ -121,7 +121,8 @@ typedef struct sim_refusal {
 
     /* Decommit: what is left, FALLOW__OS_LEFT_CHARGED or _ACCESSIBLE; 0 = _ALL, nothing was done. */
     fallow__os_left left;
-    /* Purge: the pages are left uncommitted. Guard: the contents are dropped, the pages are accessible. */
+    /* Purge: the pages are left uncommitted. Guard: the contents are dropped, the pages are accessible. Commit, on Linux,
+     * of a range of which a part was committed: all but the last piece of the rest is committed too. */
     bool is_halfway;
 
     fallow_status status; /* FALLOW_OK = what this system would say first */

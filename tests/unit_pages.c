@@ -9,9 +9,11 @@ static test_store *subject; /* made anew for each case */
 
 /* --- short words ------------------------------------------------------------------------------------------- */
 
+static size_t os_page_bytes; /* main tries all there are: blocks are whole OS pages */
+
 static void make(uint64_t page_count)
 {
-    subject = store_create(page_count, 4096);
+    subject = store_create(page_count, os_page_bytes);
 }
 
 static int teardown(void **state)
@@ -463,5 +465,9 @@ int main(void)
         CASE(ranges_are_walked_downward),
         CASE(a_piece_ends_at_its_limit),
     };
-    return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
+    int failed = 0;
+    for (os_page_bytes = 4 << 10; os_page_bytes <= 64 << 10; os_page_bytes *= 4) {
+        failed += cmocka_run_group_tests_name("pages", tests, NULL, NULL);
+    }
+    return failed;
 }

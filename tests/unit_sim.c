@@ -307,6 +307,32 @@ static void limit_on_commit(void **state)
     }
 }
 
+/* Reserved, committed, reserved, committed, reserved: Linux is refused at the last, after the second was done. */
+static void commit_refused_partway(void **state)
+{
+    (void)state;
+    for (sim_rules rules = SIM_LINUX; rules <= SIM_WINDOWS; rules++) {
+        for (int is_planned = 0; is_planned < 2; is_planned++) {
+            BEGIN(.rules = rules);
+            assert_int_equal(commit(4, 2), FALLOW_OK);
+            assert_int_equal(commit(8, 2), FALLOW_OK);
+            if (is_planned) {
+                sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_COMMIT), .is_halfway = true});
+            } else {
+                sim_set_limit(SIM_LIMIT_COMMIT, 9 * page);
+            }
+            assert_int_equal(commit(2, 10), FALLOW_ERR_COMMIT);
+            bool is_linux = rules == SIM_LINUX;
+            assert_int_equal(sim_charge(), (is_linux ? 8 : 4) * page);
+            assert_true(sim_is_all(at(2), 2 * page, is_linux ? SIM_COMMITTED : SIM_RESERVED));
+            assert_true(sim_is_all(at(6), 2 * page, is_linux ? SIM_COMMITTED : SIM_RESERVED));
+            assert_true(sim_is_all(at(10), 2 * page, SIM_RESERVED));
+            sim_refuse(NULL);
+            end();
+        }
+    }
+}
+
 static void limit_on_mappings(void **state)
 {
     (void)state;
@@ -573,6 +599,7 @@ int main(void)
         cmocka_unit_test(neighbours),
         cmocka_unit_test(limit_on_addresses),
         cmocka_unit_test(limit_on_commit),
+        cmocka_unit_test(commit_refused_partway),
         cmocka_unit_test(limit_on_mappings),
         cmocka_unit_test(limit_on_locked_memory),
         cmocka_unit_test(attributes_come_back),

@@ -116,6 +116,15 @@ size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes)
 
 /* --- faults ------------------------------------------------------------------------------------------------ */
 
+/* What the thread sanitizer asks for its options. The handler may allocate: what it interrupts is a write to simulated
+ * memory, never malloc. */
+const char *__tsan_default_options(void);
+
+const char *__tsan_default_options(void)
+{
+    return "report_signal_unsafe=0";
+}
+
 static bool (*ask)(void *address);
 static struct sigaction before;
 
