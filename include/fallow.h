@@ -38,8 +38,8 @@
  * Structs. Every options struct works as {0}, and each field says what 0 means. A pointer may be NULL only where its
  * line says "optional".
  *
- * Threads. Every arena function may be called from any thread at any time, except fallow_arena_destroy. Region
- * functions may run at the same time on ranges that do not overlap. */
+ * Threads. Every arena function may be called from any thread at any time, except fallow_arena_destroy; from a signal
+ * handler none may. Region functions may run at the same time on ranges that do not overlap. */
 #ifndef FALLOW_H
 #define FALLOW_H
 
@@ -232,17 +232,17 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *r
  *   size_bytes    bytes, a multiple of its page_bytes; 0 does nothing
  *
  * After success newly committed pages read as zero; already committed pages keep their contents, so committing
- * twice is fine. After failure no page has changed; except that where the range was partly committed, Linux may have
- * committed more of it before it refused. Committing or decommitting it again is safe.
+ * twice is fine. After failure no page has changed; except that where the range was partly committed (or an earlier
+ * decommit in it was refused) Linux may have committed more of it. Committing or decommitting it again is safe.
+ *
+ * Success is a promise on Windows and in Linux' overcommit mode 2. In modes 0 and 1, and in a container, memory may
+ * still be short when the pages are touched; the system ends a program then.
  *
  * Errors   FALLOW_ERR_INVALID    the range is not wholly inside the region, or not of whole pages
  *          FALLOW_ERR_COMMIT     the system will not back it: page file, overcommit, RLIMIT_DATA
  *          FALLOW_ERR_MAP_COUNT  vm.max_map_count; docs/platforms.md explains
  *          FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS
  * Threads  any thread, on ranges that do not overlap
- * Success is a promise on Windows and in Linux' overcommit mode 2. In modes 0 and 1, and in a container, memory may
- * still be short when the pages are touched; the system ends a program then.
- *
  * Cost     one system call; the first touch of each page faults once
  * Source   mprotect(2) and (3p), ENOMEM; Microsoft Learn, VirtualAlloc, MEM_COMMIT
  * Since    0.1 */
@@ -299,7 +299,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_protect(const fallow_reg
 /* Make the memory of committed pages resident now, so that touching them later does not fault. Contents stay.
  * Parameters as for fallow_region_commit; the whole range must be committed and writable.
  *
- * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; Linux: some of it is not writable, or guarded
+ * Errors   FALLOW_ERR_INVALID  as for fallow_region_commit; some of it is not writable, or guarded
  *          FALLOW_ERR_COMMIT, FALLOW_ERR_OS
  * Cost     about a microsecond for each 4 KiB; in a container with a memory limit it may end the program, as touching
  *          the pages would
@@ -525,7 +525,8 @@ FALLOW_API void fallow_arena_split(fallow_arena *arena, void *base, size_t size_
  * are committed already keep their contents; new ones read zero.
  *
  *   base         a multiple of the arena's page, inside a live run; else the program is stopped
- *   size_bytes   bytes; rounded up to whole pages; the range must end inside the same run, else the program is stopped
+ *   size_bytes   bytes; rounded up to whole pages; the range must end inside the same run, else the program is stopped;
+ *                0 does nothing
  *
  * Errors   FALLOW_ERR_LIMIT, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_OS: nothing changed
  * Since    0.1 */

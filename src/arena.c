@@ -315,16 +315,30 @@ static inline size_t blocks_bytes(const part *p, uint64_t first, uint64_t end)
     return (size_t)(end - first) * p->plan.block_bytes - cut;
 }
 
+/* The next block of [block, end) that is ready, or the next that is not; end if there is none. Whole words at once: a
+ * large run has thousands of blocks. */
+static uint64_t block_next(const part *p, uint64_t block, uint64_t end, bool is_ready)
+{
+    while (block < end) {
+        uint64_t word = (is_ready ? p->ready[block / 64] : ~p->ready[block / 64]) >> (block % 64);
+        if (word != 0) {
+            block += fallow__lowest_bit(word);
+            return block < end ? block : end;
+        }
+        block += 64 - block % 64;
+    }
+    return end;
+}
+
+/* How many blocks of a range of pages are not ready. */
 static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 {
     uint64_t missing = 0;
-    uint64_t last = (first + count - 1) / FALLOW__BLOCK_PAGES;
-    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block <= last; block++) {
-        if (block % 64 == 0 && p->ready[block / 64] == ~(uint64_t)0) {
-            block += 63;
-            continue;
-        }
-        missing += !block_is_ready(p, block);
+    uint64_t end = (first + count - 1) / FALLOW__BLOCK_PAGES + 1;
+    for (uint64_t block = block_next(p, first / FALLOW__BLOCK_PAGES, end, false); block < end;) {
+        uint64_t missing_end = block_next(p, block, end, true);
+        missing += missing_end - block;
+        block = block_next(p, missing_end, end, false);
     }
     return missing;
 }
@@ -335,15 +349,9 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
                                     fallow__os_error *error)
 {
     uint64_t end = (first + count - 1) / FALLOW__BLOCK_PAGES + 1;
-    for (uint64_t block = first / FALLOW__BLOCK_PAGES; block < end;) {
-        if (block_is_ready(p, block)) {
-            block++;
-            continue;
-        }
-        uint64_t missing_end = block + 1;
-        while (missing_end < end && !block_is_ready(p, missing_end)) {
-            missing_end++;
-        }
+    for (uint64_t block = block_next(p, first / FALLOW__BLOCK_PAGES, end, false); block < end;
+         block = block_next(p, block, end, false)) {
+        uint64_t missing_end = block_next(p, block, end, true);
         fallow_status status = metadata_commit(arena, p, p->blocks + (size_t)block * p->plan.block_bytes,
                                                blocks_bytes(p, block, missing_end), error);
         if (status != FALLOW_OK) {
@@ -358,8 +366,8 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
     return FALLOW_OK;
 }
 
-/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
- * leaves accessible stays ready: it is zero, and that is all that ready means. */
+/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that is still
+ * accessible after that stays ready: it is zero, and ready means no more. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -375,12 +383,11 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
         size_t size_bytes = blocks_bytes(p, block, block + 1);
-        fallow__os_left left;
+        fallow__os_left left = FALLOW__OS_LEFT_ALL;
         fallow__os_error ignored;
-        if (!is_drop) {
-            continue;
+        if (is_drop) {
+            (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         }
-        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
@@ -399,7 +406,7 @@ static void blocks_drop(fallow_arena *arena, place where)
     blocks_settle(arena, where.part, where.first, where.count, true);
 }
 
-/* A commit over pages of both kinds may have stopped partway (os.h): what the books call inaccessible becomes so. */
+/* A commit that was refused may have stopped partway (os.h): what the books call inaccessible becomes so. */
 static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit)
 {
     uint64_t range_first;
@@ -407,16 +414,13 @@ static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint
     for (uint64_t page = first; next_range(&p->pages, &page, limit, STATES_NONE, &range_first, &range_pages);) {
         fallow__os_left left;
         fallow__os_error ignored;
-        if (range_pages == limit - first) {
-            return; /* all of one kind: then it was all or nothing */
-        }
         (void)fallow__os_decommit(&p->region, page_address(arena, p, range_first), pages_bytes(arena, range_pages),
                                   &left, &ignored);
     }
 }
 
 /* Commit the inaccessible pages in [first, limit), with one system call over all of it: pages that are committed
- * already do not mind. Only the first and the last are known to be inaccessible. */
+ * already do not mind. */
 static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, fallow__os_error *error)
 {
     if (!ranges_granted(arena, p, first, limit)) {
@@ -433,13 +437,17 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-/* The free pages of a range that are in states of a set are accessible and zero now. */
-static void range_set_zero(part *p, uint64_t first, uint64_t limit, unsigned states)
+<<<<<<< HEAD
+/* Give the free pages of [first, limit) that are in states of a set another state; the others stay as they are. */
+=======
+/* Give the free pages in [first, limit) that are in states of a set another state; the others stay as they are. */
+>>>>>>> simulate
+static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
 {
     uint64_t range_first;
     uint64_t range_pages;
     for (uint64_t page = first; next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
-        fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
+        fallow__pages_set_free(&p->pages, range_first, range_pages, new_state);
     }
 }
 
@@ -478,7 +486,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
-            range_set_zero(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE));
+            range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
             return FALLOW_OK;
         }
         if (limit == needed) {
@@ -490,6 +498,13 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
 
+/* Pages of a free range that were accessible are no longer. */
+static void free_range_lost(fallow_arena *arena, part *p, uint64_t first, uint64_t count)
+{
+    ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
+    range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_NONE);
+}
+
 /* Decommit a free range, and write down what came of it. */
 static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
                                          fallow__os_error *error)
@@ -499,11 +514,14 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
     fallow_status status =
         fallow__os_decommit(&p->region, page_address(arena, p, first), pages_bytes(arena, count), &left, error);
     if (!is_accessible(left)) {
-        ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
-        fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
+        free_range_lost(arena, p, first, count);
     } else if (memory_is_gone(left)) {
+<<<<<<< HEAD
         /* the range may hold pages that were not accessible: they still are not */
-        range_set_zero(p, first, first + count, FALLOW__STATES_OLD);
+        range_set_free(p, first, first + count, FALLOW__STATES_OLD, FALLOW__FREE_ZERO);
+=======
+        range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_ZERO);
+>>>>>>> simulate
     }
     return status;
 }
@@ -531,8 +549,7 @@ static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t f
     if (status == FALLOW_OK) {
         fallow__pages_set_free(&p->pages, first, count, is_zero ? FALLOW__FREE_ZERO : FALLOW__FREE_LAZY);
     } else if (!is_committed) {
-        ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
-        fallow__pages_set_free(&p->pages, first, count, FALLOW__FREE_NONE);
+        free_range_lost(arena, p, first, count);
     }
     return status;
 }
@@ -587,7 +604,7 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-/* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
+/* Give back what the arena holds for nothing. */
 static void arena_release_old(fallow_arena *arena)
 {
     fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
@@ -601,6 +618,7 @@ static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_c
     return arena->limit_bytes == 0 || !is_committed || count <= arena->limit_bytes >> arena->page_shift;
 }
 
+/* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
 static fallow_status place_check_limit(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
 {
     if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
@@ -622,7 +640,7 @@ static inline uint64_t part_phase(const fallow_arena *arena, const part *p)
     return (uint64_t)(uintptr_t)p->base >> arena->page_shift;
 }
 
-/* Does an order fit into a free range, and where? */
+/* Does an order fit into a free range, and where at the highest? */
 static bool order_fits_range(const fallow_arena *arena, const part *p, const order *wanted, uint64_t first,
                              uint64_t count, uint64_t *first_out)
 {
@@ -630,48 +648,64 @@ static bool order_fits_range(const fallow_arena *arena, const part *p, const ord
     if (count < wanted->count) {
         return false;
     }
-    uint64_t lowest = fallow__align_up(first + phase, wanted->align) - phase;
     uint64_t highest = fallow__align_down(first + count - wanted->count + phase, wanted->align);
-    if (lowest > first + count - wanted->count) {
+    if (highest < first + phase) {
         return false;
     }
-    *first_out = (wanted->flags & FALLOW_RUN_TOP_DOWN) != 0 ? highest - phase : lowest;
+    *first_out = highest - phase;
     return true;
 }
 
-/* Find a place among free pages that are committed already. */
-static bool part_find_committed(fallow_arena *arena, part *p, const order *wanted, uint64_t *first_out)
+/* Find a place among free pages that are committed already, from the top: range by range. */
+static bool part_find_committed_down(fallow_arena *arena, part *p, const order *wanted, uint64_t *first_out)
 {
     uint64_t first;
     uint64_t count;
-    if ((wanted->flags & FALLOW_RUN_TOP_DOWN) != 0) {
-        uint64_t below = p->plan.page_count;
-        while (fallow__pages_last_range(&p->pages, below, STATES_FREE_ACCESSIBLE, &first, &count)) {
-            if (order_fits_range(arena, p, wanted, first, count, first_out)) {
-                return true;
-            }
-            below = first;
-        }
-        return false;
-    }
-    for (uint64_t page = 0; next_range(&p->pages, &page, p->plan.page_count, STATES_FREE_ACCESSIBLE, &first, &count);) {
+    uint64_t below = p->plan.page_count;
+    while (fallow__pages_last_range(&p->pages, below, STATES_FREE_ACCESSIBLE, &first, &count)) {
         if (order_fits_range(arena, p, wanted, first, count, first_out)) {
             return true;
         }
+        below = first;
+    }
+    return false;
+}
+
+/* The same from the bottom: whatever fits is looked at, and where a part of it is not committed, the search goes on
+ * behind that. */
+static bool part_find_committed(fallow_arena *arena, part *p, const order *wanted, uint64_t *first_out)
+{
+    fallow__pages_request request = {
+        .count = wanted->count,
+        .align = wanted->align,
+        .phase = part_phase(arena, p) & (wanted->align - 1),
+    };
+    uint64_t none_first;
+    uint64_t none_count;
+    while (request.from < p->plan.page_count && fallow__pages_find(&p->pages, &request, first_out)) {
+        uint64_t end = *first_out + wanted->count;
+        if (!fallow__pages_last_range(&p->pages, end, FALLOW__STATES(FALLOW__FREE_NONE), &none_first, &none_count) ||
+            none_first + none_count <= *first_out) {
+            return true;
+        }
+        request.from = fallow__pages_next(&p->pages, none_first + none_count - 1, p->plan.page_count,
+                                          ~FALLOW__STATES(FALLOW__FREE_NONE) & 0xff);
     }
     return false;
 }
 
 static bool part_find(fallow_arena *arena, part *p, const order *wanted, uint64_t *first_out)
 {
+    bool is_top_down = (wanted->flags & FALLOW_RUN_TOP_DOWN) != 0;
     if ((wanted->flags & FALLOW_RUN_NO_GROW) != 0) {
-        return part_find_committed(arena, p, wanted, first_out);
+        return is_top_down ? part_find_committed_down(arena, p, wanted, first_out)
+                           : part_find_committed(arena, p, wanted, first_out);
     }
     fallow__pages_request request = {
         .count = wanted->count,
         .align = wanted->align,
         .phase = part_phase(arena, p) & (wanted->align - 1),
-        .is_top_down = (wanted->flags & FALLOW_RUN_TOP_DOWN) != 0,
+        .is_top_down = is_top_down,
     };
     return fallow__pages_find(&p->pages, &request, first_out);
 }
@@ -705,6 +739,18 @@ static bool arena_find_at(fallow_arena *arena, const order *wanted, place *where
     return (states & ~allowed) == 0;
 }
 
+/* Addresses only have to fault, and no more: that they are still charged is the system's affair. */
+static fallow_status place_make_inaccessible(fallow_arena *arena, place where, fallow__os_error *error)
+{
+    fallow__pages *pages = &where.part->pages;
+    if ((fallow__pages_states(pages, where.first, where.count) & STATES_ACCESSIBLE) == 0) {
+        return FALLOW_OK;
+    }
+    fallow_status status = free_range_decommit(arena, where.part, where.first, where.count, error);
+    bool is_done = (fallow__pages_states(pages, where.first, where.count) & STATES_ACCESSIBLE) == 0;
+    return is_done ? FALLOW_OK : status;
+}
+
 /* Make a free place usable, as committed pages or as addresses only. On failure the arena is as it was, but that memory
  * of free pages may have been given back. */
 static fallow_status place_prepare(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
@@ -718,8 +764,8 @@ static fallow_status place_prepare(fallow_arena *arena, place where, bool is_com
     if (status == FALLOW_OK) {
         if (is_committed) {
             status = place_commit(arena, where, error);
-        } else if ((fallow__pages_states(&p->pages, where.first, where.count) & STATES_ACCESSIBLE) != 0) {
-            status = free_range_decommit(arena, p, where.first, where.count, error);
+        } else {
+            status = place_make_inaccessible(arena, where, error);
         }
     }
     if (status != FALLOW_OK) {
@@ -903,8 +949,10 @@ static void part_link(fallow_arena *arena, part *p)
     arena->newest = p;
 }
 
+/* Release the newest part. */
 static void part_release(fallow_arena *arena, part *p)
 {
+    FALLOW_ASSERT(p == arena->newest);
     bool is_oldest = p->previous == NULL;
     size_t committed = p->metadata_bytes + pages_bytes(arena, part_state_pages(p, STATES_ACCESSIBLE));
     fallow_region region = p->region;
@@ -1022,17 +1070,24 @@ static bool order_for(const fallow_arena *arena, size_t size_bytes, const fallow
            !(is_uncommitted && (options->flags & (FALLOW_RUN_ZEROED | FALLOW_RUN_NO_GROW)) != 0);
 }
 
-/* Take a short run from committed memory: what most calls are. NULL: it has to be done the long way. The lock is
- * held. */
+/* Take a short run from committed memory: what most calls are. A newer part is asked only where the older ones are
+ * known to have no such run. NULL: it has to be done the long way. The lock is held. */
 static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *is_zero_out)
 {
-    part *p = arena->oldest;
     uint64_t first;
-    if (arena->limit_bytes != 0 || !fallow__pages_take_short(&p->pages, count, &first, is_zero_out)) {
+    if (arena->limit_bytes != 0 && (count > 64 || !fits_limit(arena, pages_bytes(arena, count)))) {
         return NULL;
     }
-    arena_note_peak(arena);
-    return page_address(arena, p, first);
+    for (part *p = arena->oldest; p != NULL; p = p->next) {
+        if (fallow__pages_take_short(&p->pages, count, &first, is_zero_out)) {
+            arena_note_peak(arena);
+            return page_address(arena, p, first);
+        }
+        if (!fallow__pages_has_none(&p->pages, count)) {
+            return NULL;
+        }
+    }
+    return NULL;
 }
 
 /* Take a run the long way. The lock is held. On success `pieces_out` are what ZEROED still has to clear. */
@@ -1128,7 +1183,7 @@ fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **
 
 /* --- live runs --------------------------------------------------------------------------------------------- */
 
-/* Find the page of an address of a live run's page; anything else stops the program. The lock is held. */
+/* Find the page that begins at an address; one that is no page of the arena stops the program. The lock is held. */
 static place page_require(const fallow_arena *arena, const void *address, const char *operation)
 {
     part *p = part_of(arena, address);
@@ -1176,10 +1231,10 @@ void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
         return;
     }
     fallow__os_lock_acquire(&arena->lock);
-    part *p = arena->oldest;
-    uint64_t first = page_of(arena, p, base);
-    /* the long way for a newer part, a misaligned base, a page that never was in a run, and size 0, as above */
-    if (first >= p->plan.page_count || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
+    part *p = part_of(arena, base);
+    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
+    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above */
+    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
         !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
         arena_free_long(arena, base, size_bytes);
         return;
@@ -1188,11 +1243,10 @@ void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
 }
 
 /* The pages behind a run that an extension takes; false if they are not free. */
-static bool extension_find(const fallow_arena *arena, place run, uint64_t new_count, place *where_out)
+static bool extension_find(place run, uint64_t new_count, place *where_out)
 {
     part *p = run.part;
     *where_out = (place){p, run.first + run.count, new_count - run.count};
-    (void)arena;
     if (new_count > p->plan.page_count - run.first) {
         return false;
     }
@@ -1206,7 +1260,7 @@ static fallow_status run_extend(fallow_arena *arena, place run, uint64_t new_cou
     if (new_count == run.count) {
         return FALLOW_OK;
     }
-    if (!extension_find(arena, run, new_count, &behind)) {
+    if (!extension_find(run, new_count, &behind)) {
         return FALLOW_ERR_EXHAUSTED;
     }
     place last = {.part = run.part, .first = run.first + run.count - 1};
@@ -1298,6 +1352,9 @@ fallow_status fallow_arena_commit(fallow_arena *arena, void *base, size_t size_b
 {
     static const char operation[] = "fallow_arena_commit";
     FALLOW_REQUIRE(arena != NULL, operation, base, "the arena is NULL");
+    if (size_bytes == 0) {
+        return FALLOW_OK;
+    }
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     place where = range_require(arena, base, size_bytes, operation);
@@ -1310,6 +1367,9 @@ fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size
 {
     static const char operation[] = "fallow_arena_decommit";
     FALLOW_REQUIRE(arena != NULL, operation, base, "the arena is NULL");
+    if (size_bytes == 0) {
+        return FALLOW_OK;
+    }
     fallow__os_error error = {0};
     fallow__os_left left = FALLOW__OS_LEFT_NOTHING;
     fallow_status status = FALLOW_OK;
@@ -1427,6 +1487,19 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     *stats_out = stats;
 }
 
+/* What must be committed of a part's bookkeeping, by the bits of its blocks. */
+static size_t part_metadata_bytes(const part *p)
+{
+    size_t bytes = (size_t)(p->blocks - (unsigned char *)p->region.base);
+    uint64_t end = p->plan.block_count;
+    for (uint64_t block = block_next(p, 0, end, true); block < end;) {
+        uint64_t ready_end = block_next(p, block, end, false);
+        bytes += blocks_bytes(p, block, ready_end);
+        block = block_next(p, ready_end, end, true);
+    }
+    return bytes;
+}
+
 fallow_status fallow_arena_check(fallow_arena *arena)
 {
     static const char operation[] = "fallow_arena_check";
@@ -1435,7 +1508,8 @@ fallow_status fallow_arena_check(fallow_arena *arena)
     fallow__os_lock_acquire(&arena->lock);
     for (part *p = arena->oldest; p != NULL && wrong == NULL; p = p->next) {
         bool is_last = p->next == NULL ? p == arena->newest : p->next->previous == p;
-        if (!is_last || p->fresh_count != 0 || !fallow__pages_verify(&p->pages)) {
+        if (!is_last || p->fresh_count != 0 || p->metadata_bytes != part_metadata_bytes(p) ||
+            !fallow__pages_verify(&p->pages)) {
             wrong = p;
         }
     }
@@ -1499,7 +1573,7 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     return true;
 }
 
-/* The least the first reservation may be, in bytes. */
+/* The least the first reservation may be, in bytes, if the system refuses what is asked for. */
 static size_t least_reserve_bytes(const fallow_arena_options *options)
 {
     if (options->min_reserve_bytes != 0) {
@@ -1535,6 +1609,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow_status status = FALLOW_ERR_INVALID;
     if (pages_for(&settings, settings.reserve_bytes, &page_count) &&
         pages_for(&settings, least_reserve_bytes(options), &min_pages)) {
+        if (options->min_reserve_bytes != 0 && page_count < min_pages) {
+            page_count = min_pages; /* a default may be less than what must be had */
+        }
         status = part_reserve(&settings, page_count, min_pages, arena_struct_bytes(), &layout, &region, &error);
     }
     if (status != FALLOW_OK) {

@@ -706,10 +706,14 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
 {
     FALLOW_ASSERT(request->count >= 1);
     FALLOW_ASSERT(!request->is_top_down || request->from == 0);
-    if (request->count > free_pages(pages)) {
+    if (request->count > FALLOW__PAGES_MAX) {
         return false;
     }
     unsigned size_class = class_of(request->count);
+    if (request->count > free_pages(pages)) {
+        bound_raise(pages, size_class, request->count, bound_end(pages));
+        return false;
+    }
     uint64_t bound = bound_for(pages, size_class, request->count);
     if (bound >= bound_end(pages)) {
         return false;
@@ -753,21 +757,36 @@ fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint
     return (fallow__page_state)state;
 }
 
+/* The set of states in the part of [first, end) that lies under a node. The node meets the range. */
+static unsigned node_states(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end)
+{
+    uint64_t size = level_pages(level);
+    uint64_t base = index * size;
+    unsigned state = node_load(pages, level, index).state;
+    if (state != MIXED) {
+        return FALLOW__STATES(state);
+    }
+    first = first > base ? first : base;
+    end = end < base + size ? end : base + size;
+    if (level == 0) {
+        return chunk_states(chunk_place(pages, index), (unsigned)(first - base), (unsigned)(end - base));
+    }
+    unsigned states = 0;
+    uint64_t child_pages = level_pages(level - 1);
+    for (uint64_t child = first / child_pages; child <= (end - 1) / child_pages; child++) {
+        states |= node_states(pages, level - 1, child, first, end);
+    }
+    return states;
+}
+
 unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
-    unsigned states = 0;
-    uint64_t page = first;
     if (is_in_one_chunk(first, count) && chunk_is_late(pages, first / FALLOW__CHUNK_PAGES)) {
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         return chunk_states(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, bit + (unsigned)count);
     }
-    while (page < first + count) {
-        uint64_t end;
-        states |= FALLOW__STATES(piece_at(pages, page, &end));
-        page = end;
-    }
-    return states;
+    return node_states(pages, pages->levels - 1, 0, first, first + count);
 }
 
 /* The lowest page of [from, limit) under a node that is in a state of a set; limit if there is none. The node meets the
@@ -955,6 +974,15 @@ static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_
         }
     } while (++word % WORDS != 0);
     return count == 1 && short_find_page(pages, word * 64, place_out);
+}
+
+bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count)
+{
+    if (count > FALLOW__PAGES_MAX) {
+        return true;
+    }
+    unsigned size_class = class_of(count);
+    return count >= pages->bound_pages[size_class] && pages->bound[size_class] >= bound_end(pages);
 }
 
 bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
@@ -1180,10 +1208,15 @@ bool fallow__pages_verify(fallow__pages *pages)
 {
     settle_all(pages);
     verification v = {.pages = pages};
+    uint64_t capacity = pages_capacity(pages);
+    if (pages->page_count < capacity &&
+        node_states(pages, pages->levels - 1, 0, pages->page_count, capacity) != FALLOW__STATES(FALLOW__START_NONE)) {
+        return false;
+    }
     if (!verify_node(&v, pages->levels - 1, 0)) {
         return false;
     }
-    v.state_pages[FALLOW__START_NONE] -= pages_capacity(pages) - pages->page_count;
+    v.state_pages[FALLOW__START_NONE] -= capacity - pages->page_count;
     for (unsigned state = 0; state < STATES; state++) {
         if (v.state_pages[state] != pages->state_pages[state]) {
             return false;

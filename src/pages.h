@@ -121,6 +121,9 @@ fallow__page_state fallow__pages_piece(fallow__pages *pages, uint64_t page, uint
 /* Take a free range as one run (block): START, then REST; or the _NONE states if it is not committed. */
 void fallow__pages_take(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
 
+/* Is it known, without a search, that no free run of `count` pages is there? */
+bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count);
+
 /* Find and take the lowest fit in one step, where that is simple: a short run of committed pages, near the last one.
  * false: nothing has changed, and fallow__pages_find tells whether and where there is one. The pages are committed;
  * *is_zero_out tells whether they are all known to be zero. */

@@ -68,8 +68,13 @@ static void addresses_over_a_mixed_place(void **state)
         fallow_run_options addresses = {.flags = FALLOW_RUN_UNCOMMITTED};
         fallow_status status = fallow_arena_alloc_run(arena, 4 * page, &addresses, &run);
         sim_refuse(NULL);
-        assert_int_equal(status, FALLOW_ERR_MAP_COUNT);
-        (void)check(arena, lefts[i] == FALLOW__OS_LEFT_CHARGED ? 2 * page : 0);
+        /* addresses have to fault; that the system still charges them is no reason to refuse them */
+        bool is_faulting = lefts[i] == FALLOW__OS_LEFT_CHARGED;
+        assert_int_equal(status, is_faulting ? FALLOW_OK : FALLOW_ERR_MAP_COUNT);
+        (void)check(arena, is_faulting ? 2 * page : 0);
+        if (is_faulting) {
+            fallow_arena_free(arena, run.base, run.size_bytes);
+        }
         /* whatever the arena believes of the four pages, they can be used */
         char *base = take(arena, 4 * page);
         (void)check(arena, 0);

@@ -121,6 +121,30 @@ static void test_small_space(void **state)
     in_child(small_space_body);
 }
 
+/* What must be had at least counts for more than what would be asked for by default. */
+static void least_body(void)
+{
+    fallow_arena *arena;
+    fallow_arena_stats stats;
+    fallow_arena_options options = {.min_reserve_bytes = (size_t)(TIB / 4)};
+    EXPECT(fallow_arena_create(&options, &arena) == FALLOW_OK);
+    fallow_arena_read_stats(arena, &stats);
+    EXPECT(stats.usable_bytes >= TIB / 4);
+    fallow_arena_destroy(arena);
+    limit(RLIMIT_AS, TIB / 4);
+    EXPECT(fallow_arena_create(&options, &arena) == FALLOW_ERR_ADDRESS_SPACE);
+}
+
+static void test_least(void **state)
+{
+    (void)state;
+    if (sizeof(size_t) < 8 || !is_place_for(TIB / 2)) {
+        print_message("skip: this system has no room for 256 GiB\n");
+        skip();
+    }
+    in_child(least_body);
+}
+
 /* Where the system refuses a whole growth step, less is committed, down to the run itself. */
 static void small_data_body(void)
 {
@@ -182,6 +206,41 @@ static void test_refused_partway(void **state)
     in_child(refused_partway_body);
 }
 
+/* The same where all of the range is reserved, in mappings that do not merge: what refused decommits have left. */
+static void refused_between_mappings_body(void)
+{
+    fallow_arena *arena;
+    fallow_run run;
+    fallow_run_options options = {.flags = FALLOW_RUN_UNCOMMITTED};
+    EXPECT(fallow_arena_create(NULL, &arena) == FALLOW_OK);
+    EXPECT(fallow_arena_alloc_run(arena, 64 * MIB, &options, &run) == FALLOW_OK);
+    unsigned char *base = run.base;
+    const size_t pieces[] = {0, 16 * MIB};
+    for (int i = 0; i < 2; i++) {
+        EXPECT(fallow_arena_commit(arena, base + pieces[i], 8 * MIB) == FALLOW_OK);
+        base[pieces[i]] = 1;
+    }
+    struct rlimit addresses;
+    EXPECT(getrlimit(RLIMIT_AS, &addresses) == 0);
+    struct rlimit few = {.rlim_cur = MIB, .rlim_max = addresses.rlim_max};
+    EXPECT(setrlimit(RLIMIT_AS, &few) == 0);
+    for (int i = 0; i < 2; i++) {
+        EXPECT(fallow_arena_decommit(arena, base + pieces[i], 8 * MIB) == FALLOW_ERR_ADDRESS_SPACE);
+    }
+    EXPECT(setrlimit(RLIMIT_AS, &addresses) == 0);
+    uint64_t committed = figures().committed_bytes;
+    limit(RLIMIT_DATA, committed + 20 * MIB);
+    EXPECT(fallow_arena_commit(arena, base, 32 * MIB) == FALLOW_ERR_COMMIT);
+    EXPECT(figures().committed_bytes == committed);
+    EXPECT(fallow_arena_check(arena) == FALLOW_OK);
+}
+
+static void test_refused_between_mappings(void **state)
+{
+    (void)state;
+    in_child(refused_between_mappings_body);
+}
+
 /* More holes than the process may have mappings: the memory is given back all the same, and soon. */
 static void many_holes_body(void)
 {
@@ -237,8 +296,13 @@ static void test_many_holes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large),           cmocka_unit_test(test_small_space), cmocka_unit_test(test_small_data),
-        cmocka_unit_test(test_refused_partway), cmocka_unit_test(test_many_holes),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_small_space),
+        cmocka_unit_test(test_least),
+        cmocka_unit_test(test_small_data),
+        cmocka_unit_test(test_refused_partway),
+        cmocka_unit_test(test_refused_between_mappings),
+        cmocka_unit_test(test_many_holes),
     };
     test_begin();
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

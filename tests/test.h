@@ -16,6 +16,13 @@
 
 #include <cmocka.h>
 
+/* A function of ours that takes a format like printf's; MinGW has two printfs. */
+#if defined(__MINGW_PRINTF_FORMAT)
+#define TEST_FORMAT(format_at, values_at) __attribute__((format(__MINGW_PRINTF_FORMAT, format_at, values_at)))
+#else
+#define TEST_FORMAT(format_at, values_at) __attribute__((format(printf, format_at, values_at)))
+#endif
+
 static inline void test_begin(void)
 {
     setvbuf(stdout, NULL, _IONBF, 0);

@@ -878,6 +878,33 @@ static void extending_an_uncommitted_run(void **state)
     fallow_arena_destroy(arena);
 }
 
+/* All of the limit is free memory in two pieces; a run that fits neither, but half the limit, needs a reservation more,
+ * with bookkeeping of its own. */
+static void the_limit_makes_room_for_a_further_reservation(void **state)
+{
+    (void)state;
+    size_t page = facts.page_bytes;
+    fallow_arena *arena = MAKE(.reserve_bytes = 64 * page, .page_bytes = page);
+    size_t metadata_bytes = read_stats(arena).metadata_bytes;
+    fallow_arena_destroy(arena);
+    arena = MAKE(.reserve_bytes = 64 * page, .page_bytes = page, .grow_bytes = 1,
+                 .limit_bytes = metadata_bytes + 50 * page);
+    char *low = take(arena, 25 * page);
+    (void)TAKE(arena, page, .flags = FALLOW_RUN_UNCOMMITTED);
+    char *high = take(arena, 25 * page);
+    (void)TAKE(arena, 13 * page, .flags = FALLOW_RUN_UNCOMMITTED);
+    fallow_arena_free(arena, low, 25 * page);
+    fallow_arena_free(arena, high, 25 * page);
+    assert_int_equal(read_stats(arena).retained_bytes, 50 * page);
+    /* more than the limit: nothing is given back */
+    refuse(arena, FALLOW_ERR_LIMIT, metadata_bytes + 51 * page, (fallow_run_options){0});
+    (void)take(arena, 26 * page);
+    fallow_arena_stats s = check(arena);
+    assert_int_equal(s.region_count, 2);
+    assert_int_equal(s.retained_bytes, 0);
+    fallow_arena_destroy(arena);
+}
+
 /* --- limits and callbacks ---------------------------------------------------------------------------------- */
 
 static void the_limit_bounds_what_is_backed(void **state)
@@ -1434,6 +1461,7 @@ int main(void)
         cmocka_unit_test(extend_shrink_split),
         cmocka_unit_test(extending_an_uncommitted_run),
         cmocka_unit_test(the_limit_bounds_what_is_backed),
+        cmocka_unit_test(the_limit_makes_room_for_a_further_reservation),
         cmocka_unit_test(each_refusal_of_before_commit),
         cmocka_unit_test(random_churn),
         cmocka_unit_test(pages_of_every_size),

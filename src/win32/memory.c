@@ -276,12 +276,30 @@ fallow_status fallow__os_protect(const fallow_region *region, void *base, size_t
     return FALLOW_OK;
 }
 
+/* Whether all of a range can be written: touching another page would end the program. */
+static bool is_writable(const void *base, size_t size_bytes)
+{
+    uintptr_t address = (uintptr_t)base;
+    uintptr_t end = address + size_bytes;
+    MEMORY_BASIC_INFORMATION piece;
+    while (address < end) {
+        if (!fallow__win32_next(&address, &piece) || piece.State != MEM_COMMIT ||
+            (piece.Protect & (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* PrefetchVirtualMemory reads what is in the page file; it is not said to back pages that were never touched. So each
  * page is written, in one instruction that leaves its contents whatever other threads do. */
 fallow_status fallow__os_prefault(const fallow_region *region, void *base, size_t size_bytes,
                                   fallow__os_error *error_out)
 {
-    (void)error_out;
+    if (!is_writable(base, size_bytes)) {
+        *error_out = (fallow__os_error){0};
+        return FALLOW_ERR_INVALID;
+    }
     char *bytes = base;
     for (size_t offset = 0; offset < size_bytes; offset += region->page_bytes) {
         (void)InterlockedOr((volatile LONG *)(void *)(bytes + offset), 0);

@@ -21,7 +21,7 @@ static DWORD WINAPI run(void *argument)
 
 void threads_run(unsigned count, void (*body)(void *context, unsigned index), void *context)
 {
-    HANDLE threads[THREADS_MAX];
+    HANDLE threads[THREADS_MAX] = {0};
     start starts[THREADS_MAX];
     for (unsigned index = 0; index < count; index++) {
         starts[index] = (start){body, context, index};
