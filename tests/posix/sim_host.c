@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,14 +126,15 @@ const char *__tsan_default_options(void)
     return "report_signal_unsafe=0";
 }
 
-static bool (*ask)(void *address);
+static _Atomic(bool (*)(void *address)) ask;
 static struct sigaction before;
 
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     (void)number;
     (void)context;
-    if (!ask(info->si_addr)) {
+    bool (*is_write_fine)(void *) = atomic_load(&ask);
+    if (!is_write_fine(info->si_addr)) {
         sigaction(SIGSEGV, &before, NULL); /* the instruction faults again, and is no longer ours */
     }
 }
@@ -141,7 +143,7 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
 {
     struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sigaction found;
-    ask = is_write_fine;
+    atomic_store(&ask, is_write_fine);
     sigemptyset(&ours.sa_mask);
     require(sigaction(SIGSEGV, &ours, &found) == 0, "sim_host: sigaction");
     if ((found.sa_flags & SA_SIGINFO) == 0 || found.sa_sigaction != on_fault) {
