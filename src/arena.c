@@ -366,8 +366,8 @@ static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first
     return FALLOW_OK;
 }
 
-/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that is still
- * accessible after that stays ready: it is zero, and ready means no more. */
+/* Forget which blocks are fresh; `is_drop`: and take them back, which nothing has written to. A block that the system
+ * leaves accessible stays ready: it is zero, and that is all that ready means. */
 static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_drop)
 {
     if (p->fresh_count == 0) {
@@ -383,11 +383,12 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         p->fresh_count--;
         void *base = p->blocks + (size_t)block * p->plan.block_bytes;
         size_t size_bytes = blocks_bytes(p, block, block + 1);
-        fallow__os_left left = FALLOW__OS_LEFT_ALL;
+        fallow__os_left left;
         fallow__os_error ignored;
-        if (is_drop) {
-            (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
+        if (!is_drop) {
+            continue;
         }
+        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
         if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
@@ -437,11 +438,7 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     return FALLOW_OK;
 }
 
-<<<<<<< HEAD
 /* Give the free pages of [first, limit) that are in states of a set another state; the others stay as they are. */
-=======
-/* Give the free pages in [first, limit) that are in states of a set another state; the others stay as they are. */
->>>>>>> simulate
 static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
 {
     uint64_t range_first;
@@ -516,12 +513,8 @@ static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t 
     if (!is_accessible(left)) {
         free_range_lost(arena, p, first, count);
     } else if (memory_is_gone(left)) {
-<<<<<<< HEAD
         /* the range may hold pages that were not accessible: they still are not */
         range_set_free(p, first, first + count, FALLOW__STATES_OLD, FALLOW__FREE_ZERO);
-=======
-        range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_ZERO);
->>>>>>> simulate
     }
     return status;
 }
