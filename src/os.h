@@ -69,11 +69,11 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
 /* The whole of it. */
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
 
-/* Committed pages in the range keep their contents and become readable and writable. All or nothing, but for this: Linux
- * works mapping by mapping and does not undo (mm/mprotect.c, do_mprotect_pkey), so where the range is more than one
- * mapping, a failure may leave some reserved pages of it committed. A range is one mapping if all of it was reserved,
- * and no decommit in it has ended as CHARGED. Decommitting what is to be reserved puts it right; a region has no books
- * of what was what. */
+/* Committed pages in the range keep their contents and become readable and writable. All or nothing, but for this:
+ * Linux works mapping by mapping and does not undo (mm/mprotect.c, do_mprotect_pkey), so where the range is more than
+ * one mapping, a failure may leave some reserved pages of it committed. A range is one mapping if all of it was
+ * reserved, and no decommit in it has ended as CHARGED. Decommitting what is to be reserved puts it right; a region has
+ * no books of what was what. */
 fallow_status fallow__os_commit(const fallow_region *region, void *base, size_t size_bytes,
                                 fallow__os_error *error_out);
 
