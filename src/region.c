@@ -149,16 +149,39 @@ fallow_status fallow_region_release(fallow_region *region)
 
 /* --- what can be done with a range ------------------------------------------------------------------------- */
 
-fallow_status fallow_region_commit(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
+/* A call of os.h that takes a range and nothing more. */
+typedef fallow_status range_call(const fallow_region *region, void *base, size_t size_bytes, fallow__os_error *error);
+
+static fallow_status call_on_range(range_call *call, const fallow_region *region, size_t offset_bytes,
+                                   size_t size_bytes, const char *operation)
 {
-    static const char operation[] = "fallow_region_commit";
     range part;
     fallow_status status = range_of(region, offset_bytes, size_bytes, operation, &part);
     if (status != FALLOW_OK || size_bytes == 0) {
         return status;
     }
     fallow__os_error error = {0};
-    return finish(fallow__os_commit(region, part.base, part.size_bytes, &error), operation, part, &error);
+    return finish(call(region, part.base, part.size_bytes, &error), operation, part, &error);
+}
+
+fallow_status fallow_region_commit(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
+{
+    return call_on_range(fallow__os_commit, region, offset_bytes, size_bytes, "fallow_region_commit");
+}
+
+fallow_status fallow_region_prefault(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
+{
+    return call_on_range(fallow__os_prefault, region, offset_bytes, size_bytes, "fallow_region_prefault");
+}
+
+fallow_status fallow_region_guard(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
+{
+    return call_on_range(fallow__os_guard, region, offset_bytes, size_bytes, "fallow_region_guard");
+}
+
+fallow_status fallow_region_unguard(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
+{
+    return call_on_range(fallow__os_unguard, region, offset_bytes, size_bytes, "fallow_region_unguard");
 }
 
 fallow_status fallow_region_decommit(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
@@ -226,42 +249,6 @@ fallow_status fallow_region_protect(const fallow_region *region, size_t offset_b
     }
     fallow__os_error error = {0};
     return finish(fallow__os_protect(region, part.base, part.size_bytes, protection, &error), operation, part, &error);
-}
-
-fallow_status fallow_region_prefault(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
-{
-    static const char operation[] = "fallow_region_prefault";
-    range part;
-    fallow_status status = range_of(region, offset_bytes, size_bytes, operation, &part);
-    if (status != FALLOW_OK || size_bytes == 0) {
-        return status;
-    }
-    fallow__os_error error = {0};
-    return finish(fallow__os_prefault(region, part.base, part.size_bytes, &error), operation, part, &error);
-}
-
-fallow_status fallow_region_guard(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
-{
-    static const char operation[] = "fallow_region_guard";
-    range part;
-    fallow_status status = range_of(region, offset_bytes, size_bytes, operation, &part);
-    if (status != FALLOW_OK || size_bytes == 0) {
-        return status;
-    }
-    fallow__os_error error = {0};
-    return finish(fallow__os_guard(region, part.base, part.size_bytes, &error), operation, part, &error);
-}
-
-fallow_status fallow_region_unguard(const fallow_region *region, size_t offset_bytes, size_t size_bytes)
-{
-    static const char operation[] = "fallow_region_unguard";
-    range part;
-    fallow_status status = range_of(region, offset_bytes, size_bytes, operation, &part);
-    if (status != FALLOW_OK || size_bytes == 0) {
-        return status;
-    }
-    fallow__os_error error = {0};
-    return finish(fallow__os_unguard(region, part.base, part.size_bytes, &error), operation, part, &error);
 }
 
 fallow_status fallow_region_resident(const fallow_region *region, size_t offset_bytes, size_t size_bytes,
