@@ -1063,24 +1063,39 @@ static bool order_for(const fallow_arena *arena, size_t size_bytes, const fallow
            !(is_uncommitted && (options->flags & (FALLOW_RUN_ZEROED | FALLOW_RUN_NO_GROW)) != 0);
 }
 
-/* Take a short run from committed memory: what most calls are. A newer part is asked only where the older ones are
- * known to have no such run. NULL: it has to be done the long way. The lock is held. */
-static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *is_zero_out)
+/* Take a short run from a part. NULL: that part has none that can be taken the short way. */
+static inline void *part_take_short(fallow_arena *arena, part *p, uint64_t count, bool *is_zero_out)
 {
     uint64_t first;
+    if (!fallow__pages_take_short(&p->pages, count, &first, is_zero_out)) {
+        return NULL;
+    }
+    arena_note_peak(arena);
+    return page_address(arena, p, first);
+}
+
+/* The short way under a limit, and in newer parts: those are asked only where the older ones are known to have no such
+ * run. */
+static FALLOW_NOINLINE void *arena_take_short_with_care(fallow_arena *arena, uint64_t count, bool *is_zero_out)
+{
     if (arena->limit_bytes != 0 && (count > 64 || !fits_limit(arena, pages_bytes(arena, count)))) {
         return NULL;
     }
     for (part *p = arena->oldest; p != NULL; p = p->next) {
-        if (fallow__pages_take_short(&p->pages, count, &first, is_zero_out)) {
-            arena_note_peak(arena);
-            return page_address(arena, p, first);
-        }
-        if (!fallow__pages_has_none(&p->pages, count)) {
-            return NULL;
+        void *base = part_take_short(arena, p, count, is_zero_out);
+        if (base != NULL || !fallow__pages_has_none(&p->pages, count)) {
+            return base;
         }
     }
     return NULL;
+}
+
+/* Take a short run from committed memory: what most calls are. NULL: it has to be done the long way. The lock is
+ * held. */
+static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *is_zero_out)
+{
+    void *base = arena->limit_bytes == 0 ? part_take_short(arena, arena->oldest, count, is_zero_out) : NULL;
+    return base != NULL ? base : arena_take_short_with_care(arena, count, is_zero_out);
 }
 
 /* Take a run the long way. The lock is held. On success `pieces_out` are what ZEROED still has to clear. */

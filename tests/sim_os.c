@@ -1128,12 +1128,25 @@ static bool holds_state(range part, sim_state state)
     return false;
 }
 
+/* What a decommit that ended as CHARGED has left: a mapping of its own. */
+static bool holds_charged(range part)
+{
+    for (uint64_t page = part.first; page < part.first + part.count;) {
+        size_t index = span_at(part.area, page);
+        if (part.area->spans[index].state == SIM_RESERVED && part.area->spans[index].is_charged) {
+            return true;
+        }
+        page = span_end(part.area, index);
+    }
+    return false;
+}
+
 /* Linux goes mapping by mapping and does not undo what it did before one was refused. The spans of a range in turn, up
  * to one that is refused; the last that is only reserved is left out. Source: Linux mm/mprotect.c, do_mprotect_pkey */
 static void commit_partly(range part)
 {
     uint64_t end = part.first + part.count;
-    if (is_windows() || !holds_state(part, SIM_COMMITTED)) {
+    if (is_windows() || (!holds_state(part, SIM_COMMITTED) && !holds_charged(part))) {
         return; /* all or nothing */
     }
     for (uint64_t page = part.first; page < end;) {
