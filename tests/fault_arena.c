@@ -26,12 +26,12 @@ typedef struct scene {
 
 typedef struct operation {
     const char *name;
-    fallow_arena_options options;                 /* what is 0 is filled in */
-    uint64_t pages;                               /* of the arena; 0 = 256 */
-    void (*prepare)(scene *s);                    /* optional */
+    fallow_arena_options options; /* what is 0 is filled in */
+    uint64_t pages;               /* of the arena; 0 = 256 */
+    void (*prepare)(scene *s);    /* optional */
     fallow_status (*run)(scene *s);
-    bool gives_back;                              /* after a failure free memory may have been given back */
-    bool changes_run;                             /* and the run's own contents and state are open */
+    bool gives_back;  /* after a failure free memory may have been given back */
+    bool changes_run; /* and the run's own contents and state are open */
 } operation;
 
 /* --- scenes ------------------------------------------------------------------------------------------------ */
@@ -213,8 +213,8 @@ static fallow_status alloc_far(scene *s)
 
 static fallow_status alloc_far_addresses(scene *s)
 {
-    return alloc(s, 3, (fallow_run_options){.at = s->page_0 + (BLOCK_PAGES - 1) * s->page,
-                                            .flags = FALLOW_RUN_UNCOMMITTED});
+    return alloc(s, 3,
+                 (fallow_run_options){.at = s->page_0 + (BLOCK_PAGES - 1) * s->page, .flags = FALLOW_RUN_UNCOMMITTED});
 }
 
 static fallow_status alloc_new_part(scene *s)

@@ -20,7 +20,7 @@
 enum {
     ARENAS_MAX = 3,
     EVENTS_MAX = 4096,
-    TOUCHED_PAGES = 160,    /* parts of more pages are written to in some places only */
+    TOUCHED_PAGES = 160, /* parts of more pages are written to in some places only */
     ZEROED_PAGES_MAX = 4096,
     BLOCK_PAGES = 512 * 512 /* pages whose bookkeeping is committed at once */
 };
@@ -37,12 +37,12 @@ typedef struct life_arena {
     fallow_arena_stats stats; /* as they were after the operation before */
     model_arena model;
     bool is_blind;
-    bool is_inexact;          /* something was refused in it before: charges may be left over */
-    size_t granted_bytes;     /* bookkeeping, by the events */
-    size_t created_bytes;     /* bookkeeping at first */
-    uint64_t grants_passed;   /* before_commit answers yes so often, */
-    uint64_t grants_refused;  /* and then no so often */
-    uint64_t refused_grants;  /* how often it said no in this operation */
+    bool is_inexact;         /* something was refused in it before: charges may be left over */
+    size_t granted_bytes;    /* bookkeeping, by the events */
+    size_t created_bytes;    /* bookkeeping at first */
+    uint64_t grants_passed;  /* before_commit answers yes so often, */
+    uint64_t grants_refused; /* and then no so often */
+    uint64_t refused_grants; /* how often it said no in this operation */
     size_t event_count;
     event events[EVENTS_MAX];
 } life_arena;
@@ -65,9 +65,9 @@ life_tally life_counts;
 const char *life_kind_name(life_kind kind)
 {
     static const char *const names[LIFE_KINDS] = {
-        "create", "destroy", "alloc",    "alloc_run", "free",   "free_many", "split", "extend",
-        "shrink", "commit",  "decommit", "trim",      "run_of", "write",     "look",  "invalid",
-        "check",  "faults",  "limit",    "age",       "refuse_grants",
+        "create", "destroy", "alloc",  "alloc_run", "free",  "free_many", "split",
+        "extend", "shrink",  "commit", "decommit",  "trim",  "run_of",    "write",
+        "look",   "invalid", "check",  "faults",    "limit", "age",       "refuse_grants",
     };
     return names[kind];
 }
@@ -93,27 +93,27 @@ static void stopped(const char *complaint)
     complain("%s", complaint);
 }
 
-#define LIFE_CHECK(condition, ...)   \
-    do {                             \
-        if (!(condition)) {          \
-            complain(__VA_ARGS__);   \
-        }                            \
+#define LIFE_CHECK(condition, ...) \
+    do {                           \
+        if (!(condition)) {        \
+            complain(__VA_ARGS__); \
+        }                          \
     } while (0)
 
-#define LIFE_SAME(what, a, b)                                                                                       \
-    do {                                                                                                            \
-        unsigned long long a_ = (a);                                                                                \
-        unsigned long long b_ = (b);                                                                                \
-        if (a_ != b_) {                                                                                             \
-            complain(what ": %llu, expected %llu", a_, b_);                                                         \
-        }                                                                                                           \
+#define LIFE_SAME(what, a, b)                               \
+    do {                                                    \
+        unsigned long long a_ = (a);                        \
+        unsigned long long b_ = (b);                        \
+        if (a_ != b_) {                                     \
+            complain(what ": %llu, expected %llu", a_, b_); \
+        }                                                   \
     } while (0)
 
-#define TRACE(...)                         \
-    do {                                   \
-        if (life.options.is_traced) {      \
-            printf(__VA_ARGS__);           \
-        }                                  \
+#define TRACE(...)                    \
+    do {                              \
+        if (life.options.is_traced) { \
+            printf(__VA_ARGS__);      \
+        }                             \
     } while (0)
 
 static void trace_op(const life_arena *a, const char *format, ...) TEST_FORMAT(2, 3);
@@ -594,8 +594,9 @@ static void check_limit(const life_arena *a, uint64_t count)
 /* Near the limit free memory may have been given back. */
 static void limit_may_have_released(life_arena *a, uint64_t count)
 {
-    if (a->options.limit_bytes != 0 && a->stats.backed_bytes + (size_t)count * a->model.page_bytes +
-                                               metadata_slack(a, count) > a->options.limit_bytes) {
+    if (a->options.limit_bytes != 0 &&
+        a->stats.backed_bytes + (size_t)count * a->model.page_bytes + metadata_slack(a, count) >
+            a->options.limit_bytes) {
         old_becomes_maybe(a);
     }
 }
@@ -616,8 +617,7 @@ static void check_refusal(life_arena *a, const wanted *w, fallow_status status, 
         LIFE_CHECK(is_the_worlds(status), "unexpected %s", fallow_status_name(status));
         /* an unaligned or huge further reservation may fail for want of room in the simulated address space, which
          * counts as a refusal there; the real system tells nobody */
-        LIFE_CHECK(op_was_refused(a) || !world_has_faults(), "%s, and nothing was refused",
-                   fallow_status_name(status));
+        LIFE_CHECK(op_was_refused(a) || !world_has_faults(), "%s, and nothing was refused", fallow_status_name(status));
     }
     limit_may_have_released(a, w->count);
     check_failed(a);
@@ -841,8 +841,8 @@ static void random_run_options(const life_arena *a, test_random *random, wanted 
     w->options.flags |= (dice >> 4 & 7) == 0 ? FALLOW_RUN_NO_GROW : 0;
     w->options.flags |= (dice >> 7 & 7) == 0 ? FALLOW_RUN_NO_CACHE : 0;
     if ((dice >> 10 & 3) == 0) {
-        w->options.flags = (w->options.flags & ~(uint32_t)(FALLOW_RUN_ZEROED | FALLOW_RUN_NO_GROW)) |
-                           FALLOW_RUN_UNCOMMITTED;
+        w->options.flags =
+            (w->options.flags & ~(uint32_t)(FALLOW_RUN_ZEROED | FALLOW_RUN_NO_GROW)) | FALLOW_RUN_UNCOMMITTED;
     }
     if ((dice >> 12 & 3) == 0) {
         w->options.align_bytes = m->page_bytes << test_below(random, 7);
@@ -961,8 +961,8 @@ static bool op_extend(life_arena *a, test_random *random)
     op_begin(a);
     fallow_status status = fallow_arena_extend(a->arena, model_address(m, r->part, r->first),
                                                spelled(a, r->count, random), (size_t)(r->count + more) * m->page_bytes);
-    trace_op(a, "extend page %llu, %llu pages by %llu: %s", (unsigned long long)r->first,
-             (unsigned long long)r->count, (unsigned long long)more, fallow_status_name(status));
+    trace_op(a, "extend page %llu, %llu pages by %llu: %s", (unsigned long long)r->first, (unsigned long long)r->count,
+             (unsigned long long)more, fallow_status_name(status));
     if (status != FALLOW_OK) {
         check_refusal(a, &w, status, where);
         return false;
@@ -1317,8 +1317,8 @@ static bool op_create(life_arena *a, test_random *random)
              a->options.reserve_bytes, a->options.limit_bytes, a->options.grow_bytes, (int)a->options.purge,
              (unsigned)a->options.flags, a->is_blind ? ", blind" : "", fallow_status_name(status));
     if (status != FALLOW_OK) {
-        bool is_expected = status == FALLOW_ERR_LIMIT ? a->options.limit_bytes != 0
-                                                      : is_the_worlds(status) && world_has_refused();
+        bool is_expected =
+            status == FALLOW_ERR_LIMIT ? a->options.limit_bytes != 0 : is_the_worlds(status) && world_has_refused();
         LIFE_CHECK(is_expected, "unexpected %s", fallow_status_name(status));
         LIFE_CHECK(arena == NULL, "arena_out was written to");
         hear_events(a);
@@ -1361,14 +1361,14 @@ typedef struct operation {
 } operation;
 
 static const operation operations[LIFE_KINDS] = {
-    [LIFE_DESTROY] = {op_destroy, false},      [LIFE_ALLOC] = {op_alloc, false},
-    [LIFE_ALLOC_RUN] = {op_alloc_run, false},  [LIFE_FREE] = {op_free, true},
-    [LIFE_FREE_MANY] = {op_free_many, true},   [LIFE_SPLIT] = {op_split, true},
-    [LIFE_EXTEND] = {op_extend, true},         [LIFE_SHRINK] = {op_shrink, true},
-    [LIFE_COMMIT] = {op_commit, true},         [LIFE_DECOMMIT] = {op_decommit, true},
-    [LIFE_TRIM] = {op_trim, false},            [LIFE_RUN_OF] = {op_run_of, false},
-    [LIFE_WRITE] = {op_write, true},           [LIFE_LOOK] = {op_look, false},
-    [LIFE_INVALID] = {op_invalid, false},      [LIFE_CHECK] = {op_check, false},
+    [LIFE_DESTROY] = {op_destroy, false},     [LIFE_ALLOC] = {op_alloc, false},
+    [LIFE_ALLOC_RUN] = {op_alloc_run, false}, [LIFE_FREE] = {op_free, true},
+    [LIFE_FREE_MANY] = {op_free_many, true},  [LIFE_SPLIT] = {op_split, true},
+    [LIFE_EXTEND] = {op_extend, true},        [LIFE_SHRINK] = {op_shrink, true},
+    [LIFE_COMMIT] = {op_commit, true},        [LIFE_DECOMMIT] = {op_decommit, true},
+    [LIFE_TRIM] = {op_trim, false},           [LIFE_RUN_OF] = {op_run_of, false},
+    [LIFE_WRITE] = {op_write, true},          [LIFE_LOOK] = {op_look, false},
+    [LIFE_INVALID] = {op_invalid, false},     [LIFE_CHECK] = {op_check, false},
 };
 
 /* What an operation does to the world rather than to an arena. */
@@ -1457,10 +1457,10 @@ const char *life_run(const life_options *options, const life_op *ops, size_t op_
 
 /* How often each kind comes in a calm life. */
 static const unsigned char usual[LIFE_KINDS] = {
-    [LIFE_CREATE] = 1,  [LIFE_DESTROY] = 1, [LIFE_ALLOC] = 60,  [LIFE_ALLOC_RUN] = 60,     [LIFE_FREE] = 90,
-    [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10, [LIFE_EXTEND] = 16, [LIFE_SHRINK] = 10,        [LIFE_COMMIT] = 10,
-    [LIFE_DECOMMIT] = 8, [LIFE_TRIM] = 4,   [LIFE_RUN_OF] = 10, [LIFE_WRITE] = 10,         [LIFE_LOOK] = 2,
-    [LIFE_INVALID] = 2, [LIFE_CHECK] = 6,   [LIFE_FAULTS] = 0,  [LIFE_LIMIT] = 0,          [LIFE_AGE] = 2,
+    [LIFE_CREATE] = 1,        [LIFE_DESTROY] = 1, [LIFE_ALLOC] = 60,  [LIFE_ALLOC_RUN] = 60, [LIFE_FREE] = 90,
+    [LIFE_FREE_MANY] = 2,     [LIFE_SPLIT] = 10,  [LIFE_EXTEND] = 16, [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
+    [LIFE_DECOMMIT] = 8,      [LIFE_TRIM] = 4,    [LIFE_RUN_OF] = 10, [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
+    [LIFE_INVALID] = 2,       [LIFE_CHECK] = 6,   [LIFE_FAULTS] = 0,  [LIFE_LIMIT] = 0,      [LIFE_AGE] = 2,
     [LIFE_REFUSE_GRANTS] = 0,
 };
 

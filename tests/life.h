@@ -41,9 +41,9 @@ typedef struct life_op {
 } life_op;
 
 typedef struct life_options {
-    uint64_t seed;       /* the system, and how operations are mixed */
-    bool is_traced;      /* print each operation */
-    uint64_t lie_at;     /* from this operation on, at the first chance, the model lies once; UINT64_MAX = never */
+    uint64_t seed;   /* the system, and how operations are mixed */
+    bool is_traced;  /* print each operation */
+    uint64_t lie_at; /* from this operation on, at the first chance, the model lies once; UINT64_MAX = never */
 } life_options;
 
 /* Operations a life has at most. */

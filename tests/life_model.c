@@ -138,8 +138,7 @@ void model_set_free(model_part *p, uint64_t first, uint64_t count, model_state s
 
 void model_set_used(model_part *p, uint64_t first, uint64_t count, bool is_accessible, uint32_t content)
 {
-    set_range(p, first, count,
-              (model_piece){.state = MODEL_USED, .is_accessible = is_accessible, .content = content});
+    set_range(p, first, count, (model_piece){.state = MODEL_USED, .is_accessible = is_accessible, .content = content});
 }
 
 bool model_set_accessible(model_part *p, uint64_t first, uint64_t count, bool is_accessible)
@@ -277,9 +276,7 @@ void model_count(const model_arena *m, model_census *census_out)
         for (size_t index = 0; index < p->piece_count; index++) {
             const model_piece *piece = &p->pieces[index];
             switch (piece->state) {
-            case MODEL_USED:
-                *(piece->is_accessible ? &c.used_accessible : &c.used_inaccessible) += piece->count;
-                break;
+            case MODEL_USED: *(piece->is_accessible ? &c.used_accessible : &c.used_inaccessible) += piece->count; break;
             case MODEL_CLEAN: c.clean_accessible += piece->is_accessible ? piece->count : 0; break;
             case MODEL_DIRTY: c.dirty += piece->count; break;
             case MODEL_LAZY: c.lazy += piece->count; break;

@@ -27,8 +27,8 @@ typedef struct settings {
 } settings;
 
 enum {
-    NOTE_SEED,  /* of the life that is lived now */
-    NOTE_OPS,   /* done in all */
+    NOTE_SEED, /* of the life that is lived now */
+    NOTE_OPS,  /* done in all */
     NOTE_LIVES,
     PATIENCE_SECONDS = 60
 };

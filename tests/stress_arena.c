@@ -31,12 +31,12 @@ typedef struct field {
     atomic_ullong done;
 } field;
 
-#define CHECK(f, condition)                             \
-    do {                                                \
-        if (!(condition)) {                             \
-            unsigned none_ = 0;                         \
+#define CHECK(f, condition)                                                 \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            unsigned none_ = 0;                                             \
             atomic_compare_exchange_strong(&(f)->failed, &none_, __LINE__); \
-        }                                               \
+        }                                                                   \
     } while (0)
 
 static void write_stamp(const field *f, unsigned char *run, uint64_t pages, uint64_t value)
@@ -84,7 +84,10 @@ static unsigned char *take(field *f, test_random *random)
     uint64_t pages = 1 + test_below(random, RUN_PAGES_MAX);
     fallow_run_options options = {0};
     uint64_t dice = test_below(random, 16);
-    options.flags = dice == 0 ? FALLOW_RUN_ZEROED : dice == 1 ? FALLOW_RUN_TOP_DOWN : dice == 2 ? FALLOW_RUN_NO_GROW : 0;
+    options.flags = dice == 0   ? FALLOW_RUN_ZEROED
+                    : dice == 1 ? FALLOW_RUN_TOP_DOWN
+                    : dice == 2 ? FALLOW_RUN_NO_GROW
+                                : 0;
     options.align_bytes = dice == 3 ? 4 * f->page : 0;
     if (fallow_arena_alloc_run(f->arena, pages * f->page, &options, &run) != FALLOW_OK) {
         return NULL;
@@ -103,7 +106,8 @@ static unsigned char *change(field *f, test_random *random, unsigned char *run)
     uint64_t value = test_next(random);
     switch (test_below(random, 3)) {
     case 0:
-        if (pages < RUN_PAGES_MAX && fallow_arena_extend(f->arena, run, pages * f->page, (pages + 1) * f->page) == FALLOW_OK) {
+        if (pages < RUN_PAGES_MAX &&
+            fallow_arena_extend(f->arena, run, pages * f->page, (pages + 1) * f->page) == FALLOW_OK) {
             write_stamp(f, run, pages + 1, value);
         }
         break;
@@ -129,8 +133,8 @@ static void look_around(field *f)
 {
     fallow_arena_stats s;
     fallow_arena_read_stats(f->arena, &s);
-    CHECK(f, s.backed_bytes == s.in_use_bytes + s.cached_bytes + s.retained_bytes + s.released_lazy_bytes +
-                                   s.metadata_bytes);
+    CHECK(f, s.backed_bytes ==
+                 s.in_use_bytes + s.cached_bytes + s.retained_bytes + s.released_lazy_bytes + s.metadata_bytes);
     CHECK(f, s.committed_bytes == s.backed_bytes + s.released_zero_bytes);
     CHECK(f, fallow_arena_check(f->arena) == FALLOW_OK);
 }

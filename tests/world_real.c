@@ -20,22 +20,16 @@ void world_refuse(uint64_t seed)
     (void)seed;
 }
 
-void world_refuse_nothing(void)
-{
-}
+void world_refuse_nothing(void) {}
 
 void world_change_limit(uint64_t seed)
 {
     (void)seed;
 }
 
-void world_lift_limits(void)
-{
-}
+void world_lift_limits(void) {}
 
-void world_take_lazy(void)
-{
-}
+void world_take_lazy(void) {}
 
 uint64_t world_refused(void)
 {

@@ -167,7 +167,8 @@ static void set_handler(void)
 static void set_filter(void)
 {
     uint64_t own = (uint64_t)(uintptr_t)syscall;
-    const unsigned at = offsetof(struct seccomp_data, instruction_pointer); /* little endian, where there are registers */
+    const unsigned at =
+        offsetof(struct seccomp_data, instruction_pointer); /* little endian, where there are registers */
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NR_MMAP, 4, 0),
@@ -185,8 +186,7 @@ static void set_filter(void)
     };
     struct sock_fprog filter = {sizeof program / sizeof program[0], program};
     set_handler();
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) {
         skip_all("no seccomp filter can be set here");
     }
 }

@@ -39,8 +39,8 @@ uint64_t *trial_notes(void)
 {
     static uint64_t *notes;
     if (notes == NULL) {
-        void *shared = mmap(NULL, sizeof notes[0] * TRIAL_NOTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                            -1, 0);
+        void *shared =
+            mmap(NULL, sizeof notes[0] * TRIAL_NOTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (shared == MAP_FAILED) {
             abort();
         }

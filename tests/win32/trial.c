@@ -16,6 +16,4 @@ uint64_t *trial_notes(void)
     return notes;
 }
 
-void trial_be_quiet(void)
-{
-}
+void trial_be_quiet(void) {}
