@@ -66,6 +66,9 @@ static fallow_arena_options options_for(const operation *op)
 static bool has_room(const operation *op)
 {
     fallow_region region;
+    if (sizeof(size_t) < 8 && op->pages > BLOCK_PAGES) {
+        return false; /* its size is no size_t */
+    }
     if (fallow_region_reserve(options_for(op).reserve_bytes / 4 * 5, NULL, &region) != FALLOW_OK) {
         return false;
     }

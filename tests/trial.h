@@ -3,6 +3,7 @@
 #ifndef FALLOW_TRIAL_H
 #define FALLOW_TRIAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What the body ended with: its result, or -1 after a crash or when trial_patience ran out. */
@@ -19,5 +20,8 @@ uint64_t *trial_notes(void);
 
 /* Nothing the body prints from now on is seen. */
 void trial_be_quiet(void);
+
+/* Whether a trial is a process of its own, so that one that failed leaves nothing behind and another can follow. */
+bool trial_is_apart(void);
 
 #endif

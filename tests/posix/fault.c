@@ -22,6 +22,18 @@
 
 #include "fallow.h"
 
+/* gcc tells by a macro, clang by a feature. */
+#if defined(__SANITIZE_THREAD__)
+#define HAS_THREAD_SANITIZER true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HAS_THREAD_SANITIZER true
+#endif
+#endif
+#ifndef HAS_THREAD_SANITIZER
+#define HAS_THREAD_SANITIZER false
+#endif
+
 enum {
     SKIPPED = 77,
     SYSCALL_BYTES = 128 /* of the C library's syscall() */
@@ -258,6 +270,9 @@ int fault_main(int (*tests)(void))
     fallow_system system;
     if (!HAS_REGISTERS) {
         skip_all("this test does not know the machine's registers");
+    }
+    if (HAS_THREAD_SANITIZER) {
+        skip_all("the thread sanitizer keeps signals back until a convenient moment, and SIGSYS has none");
     }
     fallow_system_info(&system); /* the probes run before the filter */
     if (system.is_emulated) {
