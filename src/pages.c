@@ -939,15 +939,15 @@ typedef struct short_place {
     uint64_t start; /* the bit of its first page in that word */
 } short_place;
 
-/* The lowest free page, if its chunk is late. */
+/* The lowest free page, if it is accessible: then its block is, too, and its chunk may be opened here. */
 static FALLOW_NOINLINE bool short_find_page(fallow__pages *pages, uint64_t from, short_place *place_out)
 {
+    uint64_t end;
     uint64_t page = page_find(pages, from);
-    uint64_t chunk_index = page / FALLOW__CHUNK_PAGES;
-    if (page == pages->page_count || !chunk_is_late(pages, chunk_index)) {
+    if (page == pages->page_count || (piece_at(pages, page, &end) & 1) == 0) {
         return false;
     }
-    *place_out = (short_place){chunk_place(pages, chunk_index), page / 64, (uint64_t)1 << (page % 64)};
+    *place_out = (short_place){chunk_open(pages, page / FALLOW__CHUNK_PAGES), page / 64, (uint64_t)1 << (page % 64)};
     return true;
 }
 
