@@ -676,9 +676,10 @@ static bool part_find_committed(fallow_arena *arena, part *p, const order *wante
     uint64_t none_first;
     uint64_t none_count;
     while (request.from < p->plan.page_count && fallow__pages_find(&p->pages, &request, first_out)) {
-        uint64_t end = *first_out + wanted->count;
-        if (!fallow__pages_last_range(&p->pages, end, FALLOW__STATES(FALLOW__FREE_NONE), &none_first, &none_count) ||
-            none_first + none_count <= *first_out) {
+        const unsigned none = FALLOW__STATES(FALLOW__FREE_NONE);
+        /* asked of the place first: the last such page may lie far below it */
+        if ((fallow__pages_states(&p->pages, *first_out, wanted->count) & none) == 0 ||
+            !fallow__pages_last_range(&p->pages, *first_out + wanted->count, none, &none_first, &none_count)) {
             return true;
         }
         request.from = fallow__pages_next(&p->pages, none_first + none_count - 1, p->plan.page_count,
