@@ -938,6 +938,9 @@ static void body_strict_overcommit(void)
     CHECK_STATUS(fallow_region_decommit(&region, 0, part), FALLOW_OK);
     fallow_system_info(&system);
     CHECK(system.committed_bytes < start + 2 * gib);
+    /* The refusal is a filter's: the kernel counts what it will refuse before it looks, warns, and takes it off again, and
+     * until then refuses every other process too; a shell whose stack must grow in that moment ends. */
+    refuse_protection(PROT_READ | PROT_WRITE, ENOMEM);
     CHECK_STATUS(fallow_region_commit(&region, 0, size), FALLOW_ERR_COMMIT);
     check_failure(FALLOW_ERR_COMMIT, ENOMEM, "CommitLimit");
     CHECK(!probe_can_read(region.base));
