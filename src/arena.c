@@ -27,9 +27,11 @@
  * Locking. One lock for everything; system calls are made with it held.
  *
  * The only file that sees both pages.h and os.h. */
+#include <assert.h>
 #include <string.h>
 
 #include "bits.h"
+#include "cache.h"
 #include "config.h"
 #include "os.h"
 #include "pages.h"
@@ -43,6 +45,9 @@ enum {
     DATA_ALIGN_LARGE = 2 << 20, /* page 0 of an arena of 64 MiB and more lies on a huge page boundary */
     DATA_ALIGN_FROM = 64 << 20,
     RESERVE_BYTES_LEAST = 64 << 10, /* less is not worth an arena */
+    CACHE_BYTES_DEFAULT = 64 << 20, /* for each thread: 16 runs of 4 MiB come and go without the lock */
+    CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
+    FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
     ZERO_PIECES = 16                /* pieces that ZEROED clears one by one; the rest in one go */
 };
 
@@ -72,6 +77,7 @@ typedef struct part {
 } part;
 
 struct fallow_arena {
+    fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
     fallow__os_lock lock;
     part *oldest;
     part *newest;
@@ -91,6 +97,8 @@ struct fallow_arena {
     void *callback_context;
     char name[FALLOW_NAME_BYTES];
 };
+
+static_assert(offsetof(fallow_arena, caches) == 0, "a thread that has no arena's caches has no NULL arena's either");
 
 /* A request, checked and in pages. */
 typedef struct order {
@@ -172,7 +180,7 @@ static uint64_t arena_state_pages(const fallow_arena *arena, unsigned states)
 /* What limit_bytes bounds: everything that may hold memory. */
 static size_t arena_backed_bytes(const fallow_arena *arena)
 {
-    size_t metadata_bytes = 0;
+    size_t metadata_bytes = arena->caches.metadata_bytes;
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
         metadata_bytes += p->metadata_bytes;
     }
@@ -597,9 +605,36 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
+/* A run leaves a cache: now it is free. */
+static void arena_drop(void *context, void *base, size_t size_bytes)
+{
+    fallow_arena *arena = context;
+    part *p = part_of(arena, base);
+    uint64_t first = page_of(arena, p, base);
+    uint64_t count = pages_up(arena, size_bytes);
+    if (!fallow__pages_free_short(&p->pages, first, count)) {
+        fallow__pages_free(&p->pages, first, count);
+    }
+    fallow__caches_changed(&arena->caches);
+}
+
+/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those that
+ * run keep theirs. */
+static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
+{
+    bool is_stopped = fallow__caches_stop(&arena->caches);
+    for (fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        bool is_own = cache->owner == &fallow__here;
+        if (is_own ? !is_others_only : is_stopped || cache->owner == NULL) {
+            fallow__cache_empty(cache, arena_drop, arena);
+        }
+    }
+}
+
 /* Give back what the arena holds for nothing. */
 static void arena_release_old(fallow_arena *arena)
 {
+    arena_drain_caches(arena, false);
     fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
     fallow__os_error ignored;
     (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, &ignored);
@@ -1017,13 +1052,33 @@ static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, f
     return FALLOW_OK;
 }
 
+/* Find a place. What threads keep is found again before the arena grows, or says that there is no room. */
+static bool arena_find_or_drain(fallow_arena *arena, const order *wanted, place *where_out)
+{
+    bool is_found = wanted->at != NULL ? arena_find_at(arena, wanted, where_out) : arena_find(arena, wanted, where_out);
+    if (arena->caches.first == NULL) {
+        return is_found;
+    }
+    if (is_found) {
+        bool is_grown = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0 &&
+                        (fallow__pages_states(&where_out->part->pages, where_out->first, where_out->count) &
+                         STATES_NONE) != 0;
+        if (!is_grown || fallow__caches_count(&arena->caches, true).bytes < FOUND_BYTES_LEAST) {
+            return true;
+        }
+    } else if (fallow__caches_count(&arena->caches, false).bytes == 0) {
+        return false;
+    }
+    arena_drain_caches(arena, is_found);
+    return wanted->at != NULL ? arena_find_at(arena, wanted, where_out) : arena_find(arena, wanted, where_out);
+}
+
 /* Find and prepare a place, in a further reservation if there is none. */
 static fallow_status arena_get_place(fallow_arena *arena, const order *wanted, place *where_out,
                                      fallow__os_error *error)
 {
     bool is_committed = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0;
-    bool is_found = wanted->at != NULL ? arena_find_at(arena, wanted, where_out) : arena_find(arena, wanted, where_out);
-    if (is_found) {
+    if (arena_find_or_drain(arena, wanted, where_out)) {
         fallow_status status = place_prepare(arena, *where_out, is_committed, error);
         return status == FALLOW_OK ? FALLOW_OK : arena_fall_back(arena, wanted, status, where_out, error);
     }
@@ -1135,6 +1190,148 @@ static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_
     return FALLOW_OK;
 }
 
+/* --- thread caches ------------------------------------------------------------------------------------------ */
+
+/* The thread that owns a cache ends. */
+static void arena_cache_leaves(fallow__caches *caches, fallow__cache *cache)
+{
+    fallow_arena *arena = (fallow_arena *)(void *)caches;
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_empty(cache, arena_drop, arena);
+    fallow__cache_disown(cache);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Back a new cache with memory, which is bookkeeping; false if that is refused. The lock is not held. */
+static bool arena_commit_cache(fallow_arena *arena, const fallow_region *region, size_t size_bytes)
+{
+    fallow__os_error ignored;
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_allowed = fits_limit(arena, size_bytes);
+    if (is_allowed) {
+        arena->caches.metadata_bytes += size_bytes;
+        arena->caches.reserved_bytes += region->size_bytes;
+        arena->commit_calls++;
+    }
+    fallow__os_lock_release(&arena->lock);
+    if (!is_allowed) {
+        return false;
+    }
+    bool is_granted = granted(arena, region->base, size_bytes);
+    if (is_granted && fallow__os_commit(region, region->base, size_bytes, &ignored) == FALLOW_OK) {
+        return true;
+    }
+    if (is_granted) {
+        taken_back(arena, region->base, size_bytes);
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    arena->caches.metadata_bytes -= size_bytes;
+    arena->caches.reserved_bytes -= region->size_bytes;
+    fallow__os_lock_release(&arena->lock);
+    return false;
+}
+
+static bool arena_new_cache(fallow_arena *arena)
+{
+    size_t size_bytes = fallow__cache_bytes(&arena->caches);
+    const fallow_region_options options = {
+        .name = arena->name[0] != '\0' ? arena->name : NULL,
+        .flags = arena->region_flags & ~(uint32_t)FALLOW_REGION_HUGE_PAGES,
+    };
+    fallow_region region;
+    fallow__os_error ignored;
+    if (fallow__os_reserve(size_bytes, &options, &region, &ignored) != FALLOW_OK) {
+        return false;
+    }
+    if (!arena_commit_cache(arena, &region, size_bytes)) {
+        (void)fallow__os_release(&region, &ignored);
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_open(&arena->caches, &region);
+    fallow__os_lock_release(&arena->lock);
+    return true;
+}
+
+/* Give this thread a cache; without one everything works all the same. The lock is not held. */
+static bool arena_make_cache(fallow_arena *arena)
+{
+    if (!fallow__cache_prepare()) {
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_made = fallow__cache_adopt(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+    is_made = is_made || arena_new_cache(arena);
+    fallow__cache_finish();
+    return is_made;
+}
+
+/* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */
+static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache == NULL && fallow__cache_is_missed(&arena->caches, is_free)) {
+        fallow__os_lock_release(&arena->lock);
+        bool is_made = arena_make_cache(arena);
+        fallow__os_lock_acquire(&arena->lock);
+        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+    }
+    return cache;
+}
+
+/* Fetch runs for an empty bin, the lowest for now; NONE if committed memory nearby has none. The lock is held. */
+static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
+{
+    fallow__item items[FALLOW__CACHE_BATCH_MOST];
+    unsigned wanted = fallow__cache_batch(cache, index, FALLOW__CACHE_BATCH_MOST);
+    unsigned fetched = 0;
+    while (fetched < wanted) {
+        bool is_zero;
+        void *base = arena_take_short(arena, count, &is_zero);
+        if (base == NULL) {
+            break;
+        }
+        items[fetched++] = (fallow__item)base | is_zero;
+    }
+    for (unsigned i = fetched; i-- > 1;) {
+        if (!fallow__cache_refill(cache, index, items[i])) {
+            arena_drop(arena, fallow__item_base(items[i]), pages_bytes(arena, count));
+        }
+    }
+    if (fetched == 0) {
+        return FALLOW__ITEM_NONE;
+    }
+    return fallow__cache_refill(cache, index, items[0]) ? fallow__cache_take(cache, index) : items[0];
+}
+
+/* Take a run through this thread's cache; NONE: it has to be done otherwise. */
+static fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
+{
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        return FALLOW__ITEM_NONE;
+    }
+    fallow__cache_enter();
+    fallow__cache *cache = fallow__cache_recall(&arena->caches);
+    fallow__item item = cache != NULL ? fallow__cache_take(cache, index) : FALLOW__ITEM_NONE;
+    fallow__cache_leave();
+    if (item == FALLOW__ITEM_NONE) {
+        cache = arena_lock_with_cache(arena, false);
+        if (cache != NULL) {
+            item = fallow__cache_take(cache, index);
+            if (item == FALLOW__ITEM_NONE) {
+                item = arena_refill(arena, cache, index, pages_up(arena, size_bytes));
+            }
+        }
+        fallow__os_lock_release(&arena->lock);
+    }
+    return item;
+}
+
+/* --- allocating, as it is called ----------------------------------------------------------------------------- */
+
 fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,
                                      fallow_run *run_out)
 {
@@ -1146,7 +1343,23 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     if (!order_for(arena, size_bytes, options, &wanted)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, options != NULL ? options->at : NULL, size_bytes, NULL);
     }
-    bool is_plain = wanted.align == 1 && wanted.at == NULL && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
+    bool is_anywhere = wanted.align == 1 && wanted.at == NULL;
+    if (is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_ZEROED) == 0) {
+        fallow__item item = arena_take_cached(arena, size_bytes);
+        if (item != FALLOW__ITEM_NONE) {
+            *run_out = (fallow_run){
+                .base = fallow__item_base(item),
+                .size_bytes = pages_bytes(arena, wanted.count),
+                .is_zero = !fallow__item_is_plain(item),
+            };
+            if ((wanted.flags & FALLOW_RUN_ZEROED) != 0 && !run_out->is_zero) {
+                memset(run_out->base, 0, run_out->size_bytes);
+                run_out->is_zero = true;
+            }
+            return FALLOW_OK;
+        }
+    }
+    bool is_plain = is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
     fallow__os_lock_acquire(&arena->lock);
     void *base = is_plain ? arena_take_short(arena, wanted.count, &is_zero) : NULL;
     if (base == NULL) {
@@ -1174,10 +1387,15 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena,
     return status;
 }
 
-fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+/* A plain request that its thread's cache could not serve at once. */
+static FALLOW_NOINLINE fallow_status arena_alloc_plain(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_alloc", NULL, "the arena is NULL");
-    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__item item = arena_take_cached(arena, size_bytes);
+    if (item != FALLOW__ITEM_NONE) {
+        *base_out = fallow__item_base(item);
+        return FALLOW_OK;
+    }
     bool is_zero;
     fallow__os_lock_acquire(&arena->lock);
     /* size 0 becomes more pages than any run taken the short way has */
@@ -1188,6 +1406,25 @@ fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **
     }
     *base_out = base;
     return FALLOW_OK;
+}
+
+fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+{
+    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count)) {
+            fallow__item item = fallow__cache_take_plain(fallow__here.latest.cache, index);
+            if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
+                fallow__cache_leave();
+                *base_out = (void *)item;
+                return FALLOW_OK;
+            }
+        }
+    }
+    fallow__cache_leave();
+    return arena_alloc_plain(arena, size_bytes, base_out);
 }
 
 /* --- live runs --------------------------------------------------------------------------------------------- */
@@ -1222,6 +1459,11 @@ static place run_require(const fallow_arena *arena, const void *base, size_t siz
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && fallow__pages_run_end(&where.part->pages, where.first) == where.first + where.count,
                    operation, base, "the size is not the run's size");
+    if (arena->caches.is_checked) {
+        size_t index = fallow__cache_index(&arena->caches, pages_bytes(arena, where.count));
+        FALLOW_REQUIRE(index >= arena->caches.bin_count || !fallow__caches_hold(&arena->caches, index, base), operation,
+                       base, "already free");
+    }
     return where;
 }
 
@@ -1230,24 +1472,113 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
 {
     place where = run_require(arena, base, size_bytes, "fallow_arena_free");
     fallow__pages_free(&where.part->pages, where.first, where.count);
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
-void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+/* Free a run past the caches. */
+static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    part *p = part_of(arena, base);
+    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
+    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above; and where
+     * everything is looked at */
+    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) || arena->caches.is_checked ||
+        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
+        arena_free_long(arena, base, size_bytes);
+        return;
+    }
+    fallow__caches_changed(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Free a run into this thread's cache, with the lock. */
+static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, size_t size_bytes, size_t index)
+{
+    static const char operation[] = "fallow_arena_free";
+    fallow__cache *cache = arena_lock_with_cache(arena, true);
+    place where = run_require(arena, base, size_bytes, operation);
+    unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
+    if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
+        FALLOW_REQUIRE(!fallow__cache_has_latest(cache, index, base), operation, base, "already free");
+        if (fallow__cache_make_room(cache, index, arena_drop, arena) && fallow__cache_put(cache, index, base)) {
+            fallow__os_lock_release(&arena->lock);
+            return;
+        }
+    }
+    fallow__pages_free(&where.part->pages, where.first, where.count);
+    fallow__caches_changed(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Is this a live run, as far as can be seen without the lock? Yes is exact; no means: look again with it. Others may
+ * write in the same words meanwhile, but not the bits of a live run: those are its owner's. */
+FALLOW_UNSYNCHRONISED
+static bool arena_is_run(const fallow_arena *arena, const void *base, uint64_t count)
+{
+    const part *p = arena->oldest; /* of which base and size never change */
+    size_t offset = (size_t)((uintptr_t)base - (uintptr_t)p->base);
+    uint64_t first = (uint64_t)offset >> arena->page_shift;
+    if ((offset & (arena->page_bytes - 1)) != 0 || first >= p->plan.page_count) {
+        return false;
+    }
+    uint64_t block = first / FALLOW__BLOCK_PAGES;
+    const volatile uint64_t *ready = p->ready;
+    return (ready[block / 64] >> (block % 64) & 1) != 0 && fallow__pages_is_short_run(&p->pages, first, count);
+}
+
+/* A run that does not go back to where it was taken from. */
+static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, size_t size_bytes)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_free", base, "the arena is NULL");
     if (base == NULL) {
         return;
     }
-    fallow__os_lock_acquire(&arena->lock);
-    part *p = part_of(arena, base);
-    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
-    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above */
-    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
-        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
-        arena_free_long(arena, base, size_bytes);
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        arena_free_past(arena, base, size_bytes);
         return;
     }
+    fallow__cache_enter();
+    fallow__cache *cache = fallow__cache_recall(&arena->caches);
+    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base) ||
+                                    (arena_is_run(arena, base, pages_up(arena, size_bytes)) &&
+                                     fallow__cache_put(cache, index, base)));
+    fallow__cache_leave();
+    if (!is_put) {
+        arena_free_locked(arena, base, size_bytes, index);
+    }
+}
+
+void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count) &&
+            FALLOW__LIKELY(fallow__cache_put_back(fallow__here.latest.cache, &arena->caches, index, base))) {
+            fallow__cache_leave();
+            return;
+        }
+    }
+    fallow__cache_leave();
+    arena_free_checked(arena, base, size_bytes);
+}
+
+void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t count)
+{
+    static const char operation[] = "fallow_arena_free_many";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    FALLOW_REQUIRE(runs != NULL || count == 0, operation, NULL, "runs is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].base != NULL) {
+            place where = run_require(arena, runs[i].base, runs[i].size_bytes, operation);
+            fallow__pages_free(&where.part->pages, where.first, where.count);
+        }
+    }
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
@@ -1263,6 +1594,27 @@ static bool extension_find(place run, uint64_t new_count, place *where_out)
     return (states & FALLOW__STATES_USED) == 0;
 }
 
+/* Take the runs behind a run out of this thread's cache, as far as they are there and in the way. */
+static void extension_clear(fallow_arena *arena, place run, uint64_t new_count)
+{
+    fallow__pages *pages = &run.part->pages;
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    uint64_t end = run.first + new_count;
+    if (cache == NULL || new_count > run.part->plan.page_count - run.first) {
+        return;
+    }
+    for (uint64_t page = run.first + run.count;
+         (page = fallow__pages_next(pages, page, end, FALLOW__STATES_USED)) < end;) {
+        void *base = page_address(arena, run.part, page);
+        size_t size_bytes = pages_bytes(arena, fallow__pages_run_end(pages, page) - page);
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
+            return;
+        }
+        arena_drop(arena, base, size_bytes);
+    }
+}
+
 static fallow_status run_extend(fallow_arena *arena, place run, uint64_t new_count, fallow__os_error *error)
 {
     place behind;
@@ -1270,13 +1622,17 @@ static fallow_status run_extend(fallow_arena *arena, place run, uint64_t new_cou
         return FALLOW_OK;
     }
     if (!extension_find(run, new_count, &behind)) {
-        return FALLOW_ERR_EXHAUSTED;
+        extension_clear(arena, run, new_count);
+        if (!extension_find(run, new_count, &behind)) {
+            return FALLOW_ERR_EXHAUSTED;
+        }
     }
     place last = {.part = run.part, .first = run.first + run.count - 1};
     bool is_committed = (FALLOW__STATES(page_state(last)) & FALLOW__STATES_IN_USE) != 0;
     fallow_status status = place_prepare(arena, behind, is_committed, error);
     if (status == FALLOW_OK) {
         fallow__pages_append(&behind.part->pages, behind.first, behind.count, is_committed);
+        fallow__caches_changed(&arena->caches);
         arena_note_peak(arena);
     }
     return status;
@@ -1309,6 +1665,7 @@ void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size
                    "the new size is 0 or larger than the run");
     if (new_count < run.count) {
         fallow__pages_free(&run.part->pages, run.first + new_count, run.count - new_count);
+        fallow__caches_changed(&arena->caches);
     }
     fallow__os_lock_release(&arena->lock);
 }
@@ -1323,6 +1680,7 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
     FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count,
                    operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
@@ -1392,6 +1750,7 @@ fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size
     if (!is_accessible(left)) {
         ranges_taken_back(arena, p, where.first, where.first + where.count, STATES_ACCESSIBLE);
         fallow__pages_set_committed(&p->pages, where.first, where.count, false);
+        fallow__caches_changed(&arena->caches);
     }
     fallow__os_lock_release(&arena->lock);
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, size_bytes, &error);
@@ -1439,6 +1798,7 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
     const unsigned dirty = FALLOW__STATES(FALLOW__FREE_DIRTY);
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_caches(arena, false);
     uint64_t before = arena_state_pages(arena, dirty);
     fallow_purge purge = arena->purge;
     fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, &purge, &error);
@@ -1454,6 +1814,17 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
         *released_bytes_out = pages_bytes(arena, released);
     }
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, NULL, 0, &error);
+}
+
+void fallow_arena_flush_thread(fallow_arena *arena)
+{
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_flush_thread", NULL, "the arena is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache != NULL) {
+        fallow__cache_empty(cache, arena_drop, arena);
+    }
+    fallow__os_lock_release(&arena->lock);
 }
 
 static size_t part_extent_bytes(const fallow_arena *arena, part *p)
@@ -1473,6 +1844,9 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     FALLOW_REQUIRE(stats_out != NULL, "fallow_arena_read_stats", NULL, "stats_out is NULL");
     fallow_arena_stats stats = {.page_bytes = arena->page_bytes, .purge = arena->purge};
     fallow__os_lock_acquire(&arena->lock);
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    stats.reserved_bytes = arena->caches.reserved_bytes;
+    stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         stats.reserved_bytes += p->region.size_bytes;
         stats.usable_bytes += pages_bytes(arena, p->plan.page_count);
@@ -1481,7 +1855,9 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.region_count++;
         stats.run_count += (size_t)part_state_pages(p, FALLOW__STATES_START);
     }
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    stats.run_count -= kept.run_count;
+    stats.cached_bytes = kept.bytes;
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
@@ -1509,12 +1885,47 @@ static size_t part_metadata_bytes(const part *p)
     return bytes;
 }
 
+/* A look at the runs in the caches. */
+typedef struct cache_check {
+    const fallow_arena *arena;
+    bool is_wrong;
+} cache_check;
+
+static void cached_run_check(void *context, fallow__item item, size_t size_bytes)
+{
+    cache_check *check = context;
+    const fallow_arena *arena = check->arena;
+    void *base = fallow__item_base(item);
+    part *p = part_of(arena, base);
+    place where = {.part = p, .first = p != NULL ? page_of(arena, p, base) : 0, .count = pages_up(arena, size_bytes)};
+    check->is_wrong = check->is_wrong || p == NULL || page_address(arena, p, where.first) != base ||
+                      page_state(where) != FALLOW__START ||
+                      fallow__pages_run_end(&p->pages, where.first) != where.first + where.count ||
+                      (fallow__pages_states(&p->pages, where.first, where.count) & ~FALLOW__STATES_IN_USE) != 0;
+}
+
+/* Compare what the caches hold with the bitmaps; those that another thread may be using are left out. */
+static bool arena_check_caches(fallow_arena *arena)
+{
+    cache_check check = {.arena = arena};
+    bool is_stopped = fallow__caches_stop(&arena->caches);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        if (is_stopped || cache->owner == NULL || cache->owner == &fallow__here) {
+            fallow__cache_visit(cache, cached_run_check, &check);
+        }
+    }
+    return !check.is_wrong;
+}
+
 fallow_status fallow_arena_check(fallow_arena *arena)
 {
     static const char operation[] = "fallow_arena_check";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     const part *wrong = NULL;
     fallow__os_lock_acquire(&arena->lock);
+    if (!arena_check_caches(arena)) {
+        wrong = arena->oldest;
+    }
     for (part *p = arena->oldest; p != NULL && wrong == NULL; p = p->next) {
         bool is_last = p->next == NULL ? p == arena->newest : p->next->previous == p;
         if (!is_last || p->fresh_count != 0 || p->metadata_bytes != part_metadata_bytes(p) ||
@@ -1592,6 +2003,18 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+/* What each thread may keep. */
+static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
+{
+    if (options->thread_cache_bytes != 0) {
+        return options->thread_cache_bytes != FALLOW_CACHE_NONE ? options->thread_cache_bytes : 0;
+    }
+    size_t bytes = CACHE_BYTES_DEFAULT;
+    bytes = usable_bytes / CACHE_SHARE < bytes ? usable_bytes / CACHE_SHARE : bytes;
+    bool is_limited = options->limit_bytes != 0 && options->limit_bytes / CACHE_SHARE < bytes;
+    return is_limited ? options->limit_bytes / CACHE_SHARE : bytes;
+}
+
 static size_t arena_struct_bytes(void)
 {
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
@@ -1638,6 +2061,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow__os_lock_init(&arena->lock);
     part_init(p, &region, &layout, arena_struct_bytes());
     part_link(arena, p);
+    fallow__caches_init(&arena->caches, arena->page_bytes,
+                        cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
+                        fallow__config_get()->is_checking, arena_cache_leaves);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -1647,6 +2073,10 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        taken_back(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
+    }
+    fallow__caches_close(&arena->caches);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {
         part *previous = p->previous;
