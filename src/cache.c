@@ -474,7 +474,7 @@ static void cache_remember(fallow__cache *cache)
     fallow__thread *here = &fallow__here;
     const fallow__caches *caches = cache->caches;
     fallow__cache_entry *entry = &here->entries[caches->entry];
-    if (!caches->is_checked) {
+    if (!caches->is_checked && caches->stops == 0) {
         /* the caches last: a thread that takes it away looks at them only */
         entry->cache = cache;
         atomic_store_explicit(&entry->caches, caches, memory_order_relaxed);
@@ -575,21 +575,26 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
     cache_own(cache);
 }
 
-/* The thread has no use for it any more, or the arena goes. */
-static void thread_forget(fallow__thread *thread, const fallow__caches *caches)
+/* Take an arena out of an entry; whether it was there. */
+static bool entry_forget(fallow__cache_entry *entry, const fallow__caches *caches)
 {
-    fallow__cache_entry *entry = &thread->entries[caches->entry];
-    if (atomic_load_explicit(&entry->caches, memory_order_relaxed) == caches) {
+    bool is_there = atomic_load_explicit(&entry->caches, memory_order_relaxed) == caches;
+    if (is_there) {
         atomic_store_explicit(&entry->caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
     }
-    if (atomic_load_explicit(&thread->latest.caches, memory_order_relaxed) == caches) {
-        atomic_store_explicit(&thread->latest.caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
-    }
+    return is_there;
+}
+
+/* A thread is to ask with the lock before it uses its cache again; whether it might not have. */
+static bool thread_forget(fallow__thread *thread, const fallow__caches *caches)
+{
+    bool is_there = entry_forget(&thread->entries[caches->entry], caches);
+    return entry_forget(&thread->latest, caches) || is_there;
 }
 
 void fallow__cache_disown(fallow__cache *cache)
 {
-    thread_forget(cache->owner, cache->caches);
+    (void)thread_forget(cache->owner, cache->caches);
     cache->owner = NULL;
 }
 
@@ -602,7 +607,7 @@ void fallow__caches_close(fallow__caches *caches)
     for (fallow__cache *cache = caches->first; cache != NULL;) {
         fallow__cache *next = cache->next;
         if (cache->owner != NULL) {
-            thread_forget(cache->owner, caches);
+            (void)thread_forget(cache->owner, caches);
             fallow__cache **link = &cache->owner->first;
             while (*link != cache) {
                 link = &(*link)->next_here;
@@ -628,32 +633,47 @@ static void thread_wait(const fallow__thread *thread)
     }
 }
 
-bool fallow__caches_stop(fallow__caches *caches)
+/* Another thread than this one has it, and may be using it. */
+static inline bool is_others(const fallow__cache *cache)
 {
-    bool is_other = false;
+    return cache->owner != NULL && cache->owner != &fallow__here;
+}
+
+/* Take the entries of all other threads away; whether there was any. */
+static bool threads_forget(const fallow__caches *caches)
+{
+    bool is_any = false;
     for (const fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
-        is_other |= cache->owner != NULL && cache->owner != &fallow__here;
-    }
-    if (!is_other) {
-        return true;
-    }
-    /* twice: an owner in the middle of something may write `latest` anew, but not its entry */
-    for (int round = 0; round < 2; round++) {
-        for (const fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
-            if (cache->owner != NULL && cache->owner != &fallow__here) {
-                thread_forget(cache->owner, caches);
-            }
+        if (is_others(cache)) {
+            is_any = thread_forget(cache->owner, caches) || is_any;
         }
-        if (!fallow__os_barrier_all_threads()) {
-            return false;
-        }
-        for (const fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
-            if (cache->owner != NULL && cache->owner != &fallow__here) {
+    }
+    return is_any;
+}
+
+bool fallow__caches_stop(fallow__caches *caches, fallow__os_lock *lock)
+{
+    bool is_stopped = true;
+    bool is_waited_for = caches->stops != 0; /* somebody else has taken the entries, and may not have waited yet */
+    caches->stops++;
+    /* twice, if need be: an owner in the middle of something may write `latest` anew, but not its entry */
+    while (is_stopped && (threads_forget(caches) || is_waited_for)) {
+        is_waited_for = false;
+        fallow__os_lock_release(lock);
+        is_stopped = fallow__os_barrier_all_threads();
+        fallow__os_lock_acquire(lock);
+        for (const fallow__cache *cache = caches->first; is_stopped && cache != NULL; cache = cache->next) {
+            if (is_others(cache)) {
                 thread_wait(cache->owner);
             }
         }
     }
-    return true;
+    return is_stopped;
+}
+
+void fallow__caches_go_on(fallow__caches *caches)
+{
+    caches->stops--;
 }
 
 /* --- looking ----------------------------------------------------------------------------------------------- */

@@ -1,13 +1,13 @@
 /* Runs that threads keep: stacks of free runs, a set for each thread and arena, so that most calls need no lock.
  *
  * cache.c explains the structure; the operations that have to be fast are here, inline. Knows bases, sizes and threads,
- * but not what a page is: arena.c fills the stacks, and takes back what they drop. Sees: fallow.h. */
+ * but not what a page is: arena.c fills the stacks, and takes back what they drop. Sees: os.h. */
 #ifndef FALLOW_CACHE_H
 #define FALLOW_CACHE_H
 
 #include <stdatomic.h>
 
-#include "fallow.h"
+#include "os.h"
 
 /* Bins stand for sizes in units of 4 KiB, the least page there is: with larger pages only every second, fourth ... bin
  * is used, and finding one takes a shift by a constant. */
@@ -72,6 +72,7 @@ typedef struct fallow__caches {
     bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
     size_t limit_bytes;      /* constant: what one cache keeps at most */
+    unsigned stops;          /* how many have stopped the threads from using them without the lock */
     fallow__cache *first;    /* all of them, idle ones too */
     size_t metadata_bytes;   /* committed for caches, and reserved */
     size_t reserved_bytes;
@@ -244,9 +245,10 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base);
 /* Is a run in any cache of the arena? Exact only while no other thread uses one. */
 bool fallow__caches_hold(const fallow__caches *caches, size_t index, const void *base);
 
-/* Take their caches away from all other threads until these ask again with the lock. false: the system cannot, and they
- * go on. */
-bool fallow__caches_stop(fallow__caches *caches);
+/* Stop all threads from using their caches without the lock, until fallow__caches_go_on. The lock is let go meanwhile.
+ * false: the system cannot, and other threads go on. */
+bool fallow__caches_stop(fallow__caches *caches, fallow__os_lock *lock);
+void fallow__caches_go_on(fallow__caches *caches);
 
 /* What is kept, in all or by others than this thread. Others may be changing it: a figure of about now. */
 typedef struct fallow__cached {
