@@ -356,9 +356,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  *
  * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
  * used, and a few KiB; a thread's cache in a reservation of its own of up to 320 KiB. Nothing is stored in free pages.
- * The cost of alloc, free and extend grows with the logarithm of the arena's size, not with the length of the run, apart
- * from what the system does for the memory itself. More is looked at where alignment passes over holes that are long
- * enough, and for NO_GROW, limit_bytes and before_commit, which ask what the pages of a place are.
+ * The cost of alloc, free and extend grows with the logarithm of the arena's size, not with the length of the run,
+ * apart from what the system does for the memory itself. More is looked at where alignment passes over holes that are
+ * long enough, and for NO_GROW, limit_bytes and before_commit, which ask what the pages of a place are.
  * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct fallow_arena fallow_arena;
@@ -416,8 +416,9 @@ typedef struct fallow_arena_options {
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
-    size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what runs
-                                  can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing */
+    size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what
+                                  runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing
+                                */
     unsigned retain_percent;   /* 0 to 1000; for the scavenger, which this version does not have: checked, unused */
     unsigned purge_delay_ms;   /* likewise */
     fallow_purge purge;        /* how free memory is given back; DEFAULT = FALLOW_MADVISE, else DONTNEED */
@@ -559,7 +560,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *ar
 /* Tell whether an address lies where the arena's runs lie, in a live run or not. */
 FALLOW_API bool fallow_arena_owns(const fallow_arena *arena, const void *address);
 
-/* Find the live run that holds an address; interior addresses too.
+/* Find the live run that holds an address; interior addresses too. A run that a thread keeps after it was freed is
+ * found as well.
  *
  *   run_out   its base and size; is_zero is false
  *

@@ -806,8 +806,8 @@ static void arena_drop(void *context, void *base, size_t size_bytes)
     fallow__caches_changed(&arena->caches);
 }
 
-/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those that
- * run keep theirs. The lock is let go. */
+/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
+ * that run keep theirs. The lock is let go. */
 static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
 {
     bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
@@ -1489,12 +1489,12 @@ static bool arena_commit_cache(fallow_arena *arena, const fallow_region *region,
     if (!is_allowed) {
         return false;
     }
-    bool is_granted = granted(arena, region->base, size_bytes);
+    bool is_granted = ask(arena, region->base, size_bytes);
     if (is_granted && fallow__os_commit(region, region->base, size_bytes, &ignored) == FALLOW_OK) {
         return true;
     }
     if (is_granted) {
-        taken_back(arena, region->base, size_bytes);
+        tell(arena, region->base, size_bytes);
     }
     fallow__os_lock_acquire(&arena->lock);
     arena->caches.metadata_bytes -= size_bytes;
@@ -1711,6 +1711,22 @@ static place page_require(const fallow_arena *arena, const void *address, const 
     return (place){.part = p, .first = page_of(arena, p, address)};
 }
 
+/* Is what the bitmaps call a run in a cache: has it been freed? The run that this thread freed last of all its size is
+ * always found; every one, if everything is to be looked at. */
+static bool run_is_cached(const fallow_arena *arena, place run)
+{
+    const void *base = page_address(arena, run.part, run.first);
+    size_t index = fallow__cache_index(&arena->caches, pages_bytes(arena, run.count));
+    if (index >= arena->caches.bin_count) {
+        return false;
+    }
+    if (arena->caches.is_checked) {
+        return fallow__caches_hold(&arena->caches, index, base);
+    }
+    const fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    return cache != NULL && fallow__cache_has_latest(cache, index, base);
+}
+
 /* Check that base and size are those of a live run; anything else stops the program. The lock is held. */
 static place run_require(const fallow_arena *arena, const void *base, size_t size_bytes, const char *operation)
 {
@@ -1721,11 +1737,7 @@ static place run_require(const fallow_arena *arena, const void *base, size_t siz
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && fallow__pages_run_end(&where.part->pages, where.first) == where.first + where.count,
                    operation, base, "the size is not the run's size");
-    if (arena->caches.is_checked) {
-        size_t index = fallow__cache_index(&arena->caches, pages_bytes(arena, where.count));
-        FALLOW_REQUIRE(index >= arena->caches.bin_count || !fallow__caches_hold(&arena->caches, index, base), operation,
-                       base, "already free");
-    }
+    FALLOW_REQUIRE(!run_is_cached(arena, where), operation, base, "already free");
     return where;
 }
 
@@ -1763,7 +1775,6 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
     place where = run_require(arena, base, size_bytes, operation);
     unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
     if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
-        FALLOW_REQUIRE(!fallow__cache_has_latest(cache, index, base), operation, base, "already free");
         if (fallow__cache_make_room(cache, index, arena_drop, arena) && fallow__cache_put(cache, index, base)) {
             fallow__os_lock_release(&arena->lock);
             return;
@@ -1804,9 +1815,9 @@ static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, 
     }
     fallow__cache_enter();
     fallow__cache *cache = fallow__cache_recall(&arena->caches);
-    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base) ||
-                                    (arena_is_run(arena, base, pages_up(arena, size_bytes)) &&
-                                     fallow__cache_put(cache, index, base)));
+    bool is_put = cache != NULL &&
+                  (fallow__cache_put_trusted(cache, index, base) ||
+                   (arena_is_run(arena, base, pages_up(arena, size_bytes)) && fallow__cache_put(cache, index, base)));
     fallow__cache_leave();
     if (!is_put) {
         arena_free_locked(arena, base, size_bytes, index);
@@ -1972,6 +1983,11 @@ static place range_require(const fallow_arena *arena, const void *base, size_t s
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && where.count <= fallow__pages_run_end(&where.part->pages, where.first) - where.first,
                    operation, base, "the range leaves its run");
+    if (arena->caches.bin_count != 0) {
+        place run = {.part = where.part, .first = fallow__pages_run_start(&where.part->pages, where.first)};
+        run.count = fallow__pages_run_end(&run.part->pages, run.first) - run.first;
+        FALLOW_REQUIRE(!run_is_cached(arena, run), operation, base, "not in a live run");
+    }
     return where;
 }
 
@@ -2412,7 +2428,7 @@ void fallow_arena_destroy(fallow_arena *arena)
         return;
     }
     for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
-        taken_back(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
+        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
     }
     fallow__caches_close(&arena->caches);
     fallow__os_event_destroy(&arena->turn_passed);

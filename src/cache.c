@@ -19,7 +19,7 @@
  *   - a run that is put elsewhere than it was taken from could be in one of the slots above: the barrier goes on top
  *   - so it does whenever a stack is changed otherwise
  *   - a run that was changed or freed by others than its thread: the arena's epoch rises then, and a bin whose epoch is
- *     an older one trusts nothing; the next run put there, looked at in the bitmaps, brings barrier and epoch up to date
+ *     an older one trusts nothing; the next run put there, looked at in the bitmaps, brings both up to date
  *
  * Who may use a cache. Its owner, under the arena's lock; and without it while one of the owner's entries (`latest`,
  * `entries`) names it. Any thread that holds the arena's lock may take these entries away and, after a memory barrier
@@ -49,13 +49,13 @@ FALLOW__THREAD_LOCAL fallow__thread fallow__here = {
 };
 
 enum {
-    STACK_LEAST = 16,               /* runs, when it is made */
-    STACK_GROWTH = 4,               /* times as many, when it is made anew */
-    STACK_MOST = 8192,              /* 64 MiB of 8 KiB */
-    LIMIT_LEAST = 256 << 10,        /* less is not worth a cache */
-    MISSES_BEFORE_CACHE = 8,        /* a thread that takes less is served from the arena */
-    SEARCH_MOST = 16,               /* trusted slots that are searched for a run that comes back */
-    STACKS_BYTES_MOST = 256 << 10,  /* room for the stacks of a cache */
+    STACK_LEAST = 16,              /* runs, when it is made */
+    STACK_GROWTH = 4,              /* times as many, when it is made anew */
+    STACK_MOST = 8192,             /* 64 MiB of 8 KiB */
+    LIMIT_LEAST = 256 << 10,       /* less is not worth a cache */
+    MISSES_BEFORE_CACHE = 8,       /* a thread that takes less is served from the arena */
+    SEARCH_MOST = 16,              /* trusted slots that are searched for a run that comes back */
+    STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
     STACKS_BYTES_LEAST = 8 << 10
 };
 
@@ -212,7 +212,7 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
 
 /* The slot among the trusted ones that a run was taken from; the one at the barrier if it is not looked for further.
  * Runs that come back in the order they were taken in lie one below the other, the first of them at the barrier. */
-static inline uint32_t trusted_find(const stack_head *head, const fallow__item *items, uint32_t count, fallow__item base)
+static uint32_t trusted_find(const stack_head *head, const fallow__item *items, uint32_t count, fallow__item base)
 {
     uint32_t end = head->trusted_end;
     if (head->hint - count < end - count && items[head->hint] == base) {
@@ -303,8 +303,7 @@ static bool stack_grow(fallow__cache *cache, size_t index)
     if (count_of(cache, index) < capacity) {
         return true;
     }
-    return capacity < most &&
-           stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
+    return capacity < most && stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
 }
 
 /* Drop the runs that a bin has kept longest. */
@@ -483,7 +482,7 @@ static void cache_remember(fallow__cache *cache)
     }
 }
 
-fallow__cache *fallow__cache_mine(fallow__caches *caches)
+fallow__cache *fallow__cache_mine(const fallow__caches *caches)
 {
     fallow__cache *cache = caches->first;
     while (cache != NULL && cache->owner != &fallow__here) {

@@ -58,9 +58,9 @@ typedef struct fallow__cache {
     uint32_t stacks_limit;
     uint32_t hand;     /* the bin at which dropping goes on */
     uint32_t *bottoms; /* of each bin: where its stack begins, as `top`; 0 = it has none */
-    uint64_t is_used[FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT >> 6]; /* a bit for each bin with a stack */
+    uint64_t is_used[FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT >> 6]; /* a bit: the bin has a stack */
     fallow_region region;
-    fallow__item none;     /* NONE: what a bin without a stack finds below its top */
+    fallow__item none;      /* NONE: what a bin without a stack finds below its top */
     fallow__item stacks[1]; /* no base: what it finds at its top; behind it the bins, the bottoms and the stacks */
 } fallow__cache;
 
@@ -208,7 +208,7 @@ void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit
 void fallow__caches_close(fallow__caches *caches);
 
 /* This thread's cache, which it may use without the lock from now on; NULL if it has none. */
-fallow__cache *fallow__cache_mine(fallow__caches *caches);
+fallow__cache *fallow__cache_mine(const fallow__caches *caches);
 
 /* Is it time to make one? Counts the calls that had none. */
 bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free);
