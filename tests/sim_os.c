@@ -85,8 +85,10 @@ static struct {
     sim_options options;
     size_t page_bytes;
     size_t granularity_bytes;
-    zone low;  /* below 4 GiB; empty where the host has no room there, or everything is low */
-    zone high; /* above it */
+    uint64_t asked_bytes;
+    bool is_kept; /* the host's memory */
+    zone low;     /* below 4 GiB; empty where the host has no room there, or everything is low */
+    zone high;    /* above it */
     area *lowest;
     area *highest;
     uint64_t live_reservations;
@@ -191,6 +193,11 @@ static uint64_t random_below(uint64_t below)
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
     value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
     return (value ^ (value >> 31)) % below;
+}
+
+static uint64_t bytes_of(uint64_t pages)
+{
+    return pages * sim.page_bytes;
 }
 
 /* --- spans ---------------------------------------------------------------------------------------------------- */
@@ -398,6 +405,17 @@ static size_t span_bytes(const area *a, size_t index)
     return (size_t)span_pages(a, index) * sim.page_bytes;
 }
 
+/* Does the access of a span, which the edit has saved, change? What was dropped has none; where memory is kept, nothing
+ * is dropped. */
+static bool host_changes(const edit *e, size_t index)
+{
+    const span *now = &e->area->spans[index];
+    if (sim.is_kept) {
+        return host_access(now) != host_access(&e->saved[index - e->begin]);
+    }
+    return now->state == SIM_COMMITTED;
+}
+
 /* Give the memory of the edit's spans the access that the books say. */
 static void host_follow(const edit *e)
 {
@@ -405,21 +423,30 @@ static void host_follow(const edit *e)
         size_t first = index;
         size_t size_bytes = 0;
         sim_host_access access = host_access(&e->area->spans[first]);
-        bool is_committed = e->area->spans[first].state == SIM_COMMITTED;
-        while (index < e->end && host_access(&e->area->spans[index]) == access &&
-               (e->area->spans[index].state == SIM_COMMITTED) == is_committed) {
+        bool is_change = host_changes(e, first);
+        while (index < e->end && host_access(&e->area->spans[index]) == access && host_changes(e, index) == is_change) {
             size_bytes += span_bytes(e->area, index);
             index++;
         }
-        if (is_committed) {
+        if (is_change) {
             sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
         }
     }
 }
 
-static void host_drop(range part)
+/* The contents of spans go, before the books say so. */
+static void host_forget(const area *a, size_t begin, size_t end)
 {
-    sim_host_drop(page_address(part.area, part.first), (size_t)part.count * sim.page_bytes);
+    if (!sim.is_kept) {
+        sim_host_drop(page_address(a, a->spans[begin].first),
+                      (size_t)bytes_of(span_end(a, end - 1) - a->spans[begin].first));
+        return;
+    }
+    for (size_t index = begin; index < end; index++) {
+        if (a->spans[index].state == SIM_COMMITTED) {
+            sim_host_zero(page_address(a, a->spans[index].first), span_bytes(a, index), host_access(&a->spans[index]));
+        }
+    }
 }
 
 /* --- lazily freed pages --------------------------------------------------------------------------------------- */
@@ -576,11 +603,6 @@ static bool is_over(sim_limit limit, uint64_t used, uint64_t more)
 static bool is_over_mappings(uint64_t used, uint64_t more)
 {
     return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
-}
-
-static uint64_t bytes_of(uint64_t pages)
-{
-    return pages * sim.page_bytes;
 }
 
 /* A limit is named where there is one; then the figures of the moment tell which. */
@@ -984,7 +1006,12 @@ static void area_unlink(area *a)
 static void area_destroy(area *a)
 {
     area_unlink(a);
-    host_drop((range){a, 0, a->page_count});
+    host_forget(a, 0, a->span_count);
+    for (size_t index = 0; sim.is_kept && index < a->span_count; index++) {
+        if (host_access(&a->spans[index]) != SIM_HOST_NONE) {
+            sim_host_set_access(page_address(a, a->spans[index].first), span_bytes(a, index), SIM_HOST_NONE);
+        }
+    }
     free(a->spans);
     free(a);
 }
@@ -1192,6 +1219,7 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     bool is_gone = left == FALLOW__OS_LEFT_NOTHING;
     for (size_t index = e.begin; index < e.end; index++) {
         span *s = &e.area->spans[index];
@@ -1210,7 +1238,6 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
         }
     }
     edit_apply_figures(&e);
-    host_drop(part);
     host_follow(&e);
     edit_end(&e);
 }
@@ -1294,17 +1321,11 @@ static void set_lazy(range part, bool is_lazy)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    if (!is_lazy) {
+        host_forget(e.area, e.begin, e.end);
+    }
     for (size_t index = e.begin; index < e.end; index++) {
-        span *s = &e.area->spans[index];
-        if (!is_lazy) {
-            sim_host_access access = host_access(s);
-            if (access == SIM_HOST_NONE) {
-                sim_host_drop(page_address(e.area, s->first), span_bytes(e.area, index));
-            } else {
-                sim_host_zero(page_address(e.area, s->first), span_bytes(e.area, index), access);
-            }
-        }
-        s->is_lazy = is_lazy;
+        e.area->spans[index].is_lazy = is_lazy;
     }
     edit_apply_figures(&e);
     host_follow(&e);
@@ -1415,12 +1436,13 @@ static void guard_in_place(range part)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     for (size_t index = e.begin; index < e.end; index++) {
         e.area->spans[index].state = SIM_GUARDED;
         e.area->spans[index].is_lazy = false;
     }
     edit_apply_figures(&e);
-    host_drop(part);
+    host_follow(&e);
     edit_end(&e);
 }
 
@@ -1827,6 +1849,51 @@ static sim_options completed(const sim_options *given)
     return options;
 }
 
+/* What the last simulation has left to the next one, which asks for as much. */
+static struct {
+    zone low;
+    zone high; /* empty: nothing is left */
+    uint64_t asked_bytes;
+    uint64_t uses;
+} kept;
+
+enum {
+    KEPT_USES = 64 /* so often, before its memory goes back to the host */
+};
+
+static void zones_release(const zone *low, const zone *high)
+{
+    sim_host_release(high->base, high->size_bytes);
+    if (low->base != NULL) {
+        sim_host_release(low->base, low->size_bytes);
+    }
+}
+
+static bool zones_take_kept(uint64_t asked_bytes, bool is_wanted)
+{
+    if (kept.high.base == NULL) {
+        return false;
+    }
+    if (!is_wanted || asked_bytes != kept.asked_bytes) {
+        zones_release(&kept.low, &kept.high);
+        kept.high.base = NULL;
+        return false;
+    }
+    sim.low = kept.low;
+    sim.high = kept.high;
+    return true;
+}
+
+static void zones_keep(void)
+{
+    kept.low = sim.low;
+    kept.high = sim.high;
+    kept.asked_bytes = sim.asked_bytes;
+    if (++kept.uses % KEPT_USES == 0) {
+        sim_host_settle(sim.high.base, sim.high.size_bytes);
+    }
+}
+
 /* What was asked for; else as much as the host has. */
 static bool zones_reserve(uint64_t asked_bytes)
 {
@@ -1854,9 +1921,12 @@ bool sim_begin(const sim_options *given)
         abort();
     }
     memset(&sim, 0, sizeof sim);
-    if (!zones_reserve(given->space_bytes)) {
+    bool is_kept = sim_host_keep((given->flags & SIM_KEEP_MEMORY) != 0);
+    if (!zones_take_kept(given->space_bytes, is_kept) && !zones_reserve(given->space_bytes)) {
         return false;
     }
+    sim.is_kept = is_kept;
+    sim.asked_bytes = given->space_bytes;
     sim.options = completed(given);
     sim.is_begun = true;
     sim.page_bytes = sim.options.page_bytes;
@@ -1902,9 +1972,10 @@ bool sim_end(void)
     while (sim.lowest != NULL) {
         area_destroy(sim.lowest);
     }
-    sim_host_release(sim.high.base, sim.high.size_bytes);
-    if (sim.low.base != NULL) {
-        sim_host_release(sim.low.base, sim.low.size_bytes);
+    if (sim.is_kept) {
+        zones_keep();
+    } else {
+        zones_release(&sim.low, &sim.high);
     }
     sim.is_begun = false;
     return is_clean;

@@ -80,8 +80,10 @@ enum {
     SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */
     SIM_NO_GUARD_INSTALL = 1 << 1, /* a guard is a decommitted page here, as it is on Windows anyhow */
     SIM_NO_ADVICE = 1 << 2,        /* every FALLOW_REGION_* attribute is refused */
+    SIM_IS_LOCKED = 1 << 3,        /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
-    SIM_IS_LOCKED = 1 << 3         /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
+    SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
+                                      too; fallow__os_resident then counts too much */
 };
 
 /* Called before each call that os.h gets, with no lock of the simulation held; it may call the library, where the

@@ -15,6 +15,7 @@ void world_begin(const world_options *options)
     sim_options sim = {
         .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
         .page_bytes = page_bytes[test_below(&random, 3)],
+        .flags = SIM_KEEP_MEMORY,
         .seed = options->seed,
         .stop = options->stop,
     };

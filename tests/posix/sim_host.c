@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 enum {
-    FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    CLEARED_PAGES_MAX = 4096
 };
 
 static void require(bool is_done, const char *what)
@@ -28,13 +29,32 @@ static void require(bool is_done, const char *what)
 
 size_t sim_host_page_bytes(void)
 {
-    return (size_t)sysconf(_SC_PAGESIZE);
+    static size_t page_bytes;
+    if (page_bytes == 0) {
+        page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    }
+    return page_bytes;
 }
 
 /* 66 TiB: room for an arena of 64; what lies below a position-independent program has room for it. */
 uint64_t sim_host_space_bytes(void)
 {
     return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(66) << 40;
+}
+
+void sim_host_settle(void *base, size_t size_bytes)
+{
+    require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+}
+
+/* Pieces of one mapping merge again only if the first write to it came before it was cut.
+ * Source: Linux mm/vma.c, is_mergeable_anon_vma */
+static void make_one(char *base)
+{
+    require(mprotect(base, sim_host_page_bytes(), PROT_READ | PROT_WRITE) == 0, "sim_host: mprotect");
+    *(volatile char *)base = 0;
+    require(mprotect(base, sim_host_page_bytes(), PROT_NONE) == 0, "sim_host: mprotect");
+    sim_host_settle(base, sim_host_page_bytes());
 }
 
 void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
@@ -52,6 +72,7 @@ void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
     require(head == 0 || munmap(mapped, head) == 0, "sim_host: munmap");
     require(tail == 0 || munmap(mapped + head + size_bytes, tail) == 0, "sim_host: munmap");
     (void)madvise(mapped + head, size_bytes, MADV_DONTDUMP);
+    make_one(mapped + head);
     return mapped + head;
 }
 
@@ -78,6 +99,15 @@ void sim_host_release(void *base, size_t size_bytes)
     require(munmap(base, size_bytes) == 0, "sim_host: munmap");
 }
 
+/* What is kept is not faulted in again, which is where the time of a simulation would go. */
+static bool is_memory_kept;
+
+bool sim_host_keep(bool is_wanted)
+{
+    is_memory_kept = is_wanted;
+    return is_wanted;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(mmap(base, size_bytes, PROT_NONE, FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED, "sim_host: mmap");
@@ -90,9 +120,25 @@ void sim_host_set_access(void *base, size_t size_bytes, sim_host_access access)
     require(mprotect(base, size_bytes, bits[access]) == 0, "sim_host: mprotect");
 }
 
+/* Clear what is in memory. A page of the host that is not there costs more to bring in than it is worth. */
+static void clear(char *base, size_t size_bytes)
+{
+    unsigned char vector[CLEARED_PAGES_MAX];
+    const size_t host_bytes = sim_host_page_bytes();
+    require(mincore(base, size_bytes, vector) == 0, "sim_host: mincore");
+    for (size_t i = 0; i < size_bytes / host_bytes; i++) {
+        if ((vector[i] & 1) != 0) {
+            memset(base + i * host_bytes, 0, host_bytes);
+        }
+    }
+}
+
 void sim_host_zero(void *base, size_t size_bytes, sim_host_access access)
 {
-    (void)access;
+    if (is_memory_kept && access == SIM_HOST_WRITE && size_bytes / sim_host_page_bytes() <= CLEARED_PAGES_MAX) {
+        clear(base, size_bytes);
+        return;
+    }
     require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
 }
 

@@ -60,6 +60,18 @@ void sim_host_release(void *base, size_t size_bytes)
     require(VirtualFree(found.AllocationBase, 0, MEM_RELEASE), "VirtualFree");
 }
 
+bool sim_host_keep(bool is_wanted)
+{
+    (void)is_wanted;
+    return false;
+}
+
+void sim_host_settle(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(VirtualFree(base, size_bytes, MEM_DECOMMIT), "VirtualFree");
