@@ -59,6 +59,14 @@ typedef struct sim_host_thread sim_host_thread;
 sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context);
 void sim_host_thread_join(sim_host_thread *thread);
 
+/* A gate is shut at first. One thread waits at it until it is opened; then it is shut again. Opened before anybody waits,
+ * it lets the next one through. */
+typedef struct sim_host_gate sim_host_gate;
+sim_host_gate *sim_host_gate_create(void);
+void sim_host_gate_destroy(sim_host_gate *gate);
+void sim_host_gate_open(sim_host_gate *gate);
+void sim_host_gate_wait(sim_host_gate *gate);
+
 /* As fallow__os_at_thread_exit; false if the host refuses. */
 bool sim_host_at_thread_exit(void (*leave)(void));
 

@@ -29,6 +29,7 @@
 
 #include "bits.h"
 #include "sim_host.h"
+#include "sim_schedule.h"
 
 #define KIB ((size_t)1024)
 #define ATTRIBUTES \
@@ -115,6 +116,25 @@ static const char *const call_names[SIM_CALLS] = {
     "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
 };
 
+/* --- time ----------------------------------------------------------------------------------------------------- */
+
+#define CLOCK_START_NS UINT64_C(1000000000)
+enum {
+    LOOK_NS = 20,   /* what a look at the clock takes */
+    CALL_NS = 1000, /* and any other call */
+    SLEEP_NS = 1000 /* how much passes while a free sleeper looks whether it was woken */
+};
+
+static uint64_t now(void)
+{
+    return CLOCK_START_NS + atomic_load(&clock_ns);
+}
+
+void sim_pass_time(uint64_t ns)
+{
+    atomic_fetch_add_explicit(&clock_ns, ns, memory_order_relaxed);
+}
+
 /* --- the mutex of the simulation ------------------------------------------------------------------------------ */
 
 static _Thread_local char thread_mark; /* its address tells threads apart */
@@ -125,6 +145,16 @@ static bool take_if_free(_Atomic(char *) *owner)
     char *nobody = NULL;
     return atomic_compare_exchange_weak_explicit(owner, &nobody, &thread_mark, memory_order_acquire,
                                                  memory_order_relaxed);
+}
+
+/* In a loop that waits. */
+static void let_others(void)
+{
+    if (turn_is_on()) {
+        turn_pass();
+    } else {
+        sim_host_yield();
+    }
 }
 
 static void mutex_acquire(void)
@@ -678,6 +708,8 @@ static void enter(sim_call call, const void *base, size_t size_bytes)
         begin_by_environment();
     }
     tell_hook(call, base, size_bytes);
+    sim_offer();
+    sim_pass_time(CALL_NS);
     mutex_acquire();
     sim.figures.calls[call]++;
     lazy_take_some();
@@ -1555,12 +1587,17 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
 void fallow__os_lock_acquire(fallow__os_lock *lock)
 {
     tell_hook(SIM_LOCK, lock, 0);
+    sim_offer();
     sim_lock *ours = lock_of(lock, SIM_LOCK);
     if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
         stop(SIM_LOCK, lock, 0, "this thread holds it already");
     }
     while (!take_if_free(&ours->owner)) {
-        sim_host_yield();
+        if (turn_is_on()) {
+            turn_block("lock", lock, UINT64_MAX);
+        } else {
+            sim_host_yield();
+        }
     }
     atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
 }
@@ -1573,7 +1610,11 @@ void fallow__os_lock_release(fallow__os_lock *lock)
     }
     atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
     atomic_store_explicit(&ours->owner, NULL, memory_order_release);
+    if (turn_is_on()) {
+        turn_wake(lock);
+    }
     tell_hook(SIM_UNLOCK, lock, 0);
+    sim_offer();
 }
 
 /* room[0]: 0 not run, 1 running, 2 has run. */
@@ -1586,26 +1627,16 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
         atomic_store(stage, 2);
     }
     while (atomic_load(stage) != 2) {
-        sim_host_yield();
+        let_others();
     }
 }
 
 /* --- time and threads ----------------------------------------------------------------------------------------- */
 
-#define CLOCK_START_NS UINT64_C(1000000000)
-enum {
-    LOOK_NS = 20,   /* what a look at the clock takes */
-    SLEEP_NS = 1000 /* how much passes while a sleeper looks whether it was woken */
-};
-
 uint64_t fallow__os_clock_ns(void)
 {
+    sim_offer();
     return CLOCK_START_NS + atomic_fetch_add(&clock_ns, LOOK_NS);
-}
-
-void sim_pass_time(uint64_t ns)
-{
-    atomic_fetch_add(&clock_ns, ns);
 }
 
 /* An event counts how often it was woken. */
@@ -1613,6 +1644,7 @@ typedef struct sim_event {
     uint64_t mark;
     atomic_uint_fast64_t wakes;
     atomic_uint_fast64_t sleepers;
+    fallow__os_lock *lock; /* of those who sleep */
 } sim_event;
 
 #define EVENT_MARK UINT64_C(0x6576656e7473696d)
@@ -1633,6 +1665,7 @@ void fallow__os_event_init(fallow__os_event *event)
     ours->mark = EVENT_MARK;
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
+    ours->lock = NULL;
     atomic_fetch_add(&live_events, 1);
 }
 
@@ -1646,38 +1679,119 @@ void fallow__os_event_destroy(fallow__os_event *event)
     atomic_fetch_sub(&live_events, 1);
 }
 
-void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
+/* Free threads look whether they were woken, and time passes with the looks. */
+static void sleep_free(sim_event *ours, uint64_t wakes, uint64_t timeout_ns)
 {
-    sim_event *ours = event_of(event);
-    uint64_t wakes = atomic_load(&ours->wakes);
-    uint64_t slept_ns = 0;
-    atomic_fetch_add(&ours->sleepers, 1);
-    fallow__os_lock_release(lock);
-    while (atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns) {
+    for (uint64_t slept_ns = 0; atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns;) {
         sim_host_yield();
         if (timeout_ns != UINT64_MAX) {
             slept_ns += SLEEP_NS;
             sim_pass_time(SLEEP_NS);
         }
     }
+}
+
+void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
+{
+    sim_event *ours = event_of(event);
+    sim_lock *held = lock_of(lock, SIM_UNLOCK);
+    if (atomic_load_explicit(&held->owner, memory_order_relaxed) != &thread_mark) {
+        stop(SIM_UNLOCK, lock, 0, "a sleep with a lock that this thread does not hold");
+    }
+    if (ours->lock != NULL && ours->lock != lock) {
+        stop(SIM_UNLOCK, event, 0, "a sleep with another lock than that of those who sleep there");
+    }
+    ours->lock = lock;
+    atomic_fetch_add(&ours->sleepers, 1);
+    if (turn_is_on()) {
+        atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
+        atomic_store_explicit(&held->owner, NULL, memory_order_release);
+        turn_wake(lock);
+        uint64_t now_ns = now();
+        turn_block("event", event, timeout_ns < UINT64_MAX - now_ns ? now_ns + timeout_ns : UINT64_MAX);
+    } else {
+        uint64_t wakes = atomic_load(&ours->wakes);
+        fallow__os_lock_release(lock);
+        sleep_free(ours, wakes, timeout_ns);
+    }
     fallow__os_lock_acquire(lock);
-    atomic_fetch_sub(&ours->sleepers, 1);
+    if (atomic_fetch_sub(&ours->sleepers, 1) == 1) {
+        ours->lock = NULL;
+    }
 }
 
 void fallow__os_event_wake(fallow__os_event *event)
 {
     atomic_fetch_add(&event_of(event)->wakes, 1);
+    if (turn_is_on()) {
+        turn_wake(event);
+    }
+    sim_offer();
+}
+
+/* What this thread is to call when it ends; called once, whoever comes first: the host or the turns. */
+static _Thread_local void (*to_leave)(void);
+
+static void thread_leaves(void)
+{
+    void (*leave_thread)(void) = to_leave;
+    to_leave = NULL;
+    if (leave_thread != NULL) {
+        leave_thread();
+    }
+}
+
+bool sim_start(void (*run)(void *context), void *context, sim_thread *thread_out)
+{
+    if (turn_is_on()) {
+        int number = turn_start(run, context, thread_leaves);
+        thread_out->number = number;
+        return number >= 0;
+    }
+    thread_out->host = sim_host_thread_start(run, context);
+    return thread_out->host != NULL;
+}
+
+void sim_join(sim_thread *thread)
+{
+    if (turn_is_on()) {
+        turn_join(thread->number);
+    } else {
+        sim_host_thread_join(thread->host);
+    }
+}
+
+unsigned sim_self(void)
+{
+    return turn_self();
+}
+
+void sim_offer(void)
+{
+    if (turn_is_on()) {
+        turn_offer();
+    }
+}
+
+void sim_give_up(void (*tell)(void))
+{
+    turn_give_up(tell);
+}
+
+static void deadlock(const char *complaint)
+{
+    stop(SIM_LOCK, NULL, 0, "%s", complaint);
 }
 
 fallow_status fallow__os_thread_start(void (*run)(void *context), void *context, fallow__os_thread *thread_out,
                                       fallow__os_error *error_out)
 {
+    sim_thread started;
     enter(SIM_THREAD, NULL, 0);
     if (is_refused(SIM_THREAD)) {
         return leave(fail_as_planned(SIM_THREAD, error_out));
     }
-    sim_host_thread *started = sim_host_thread_start(run, context);
-    if (started == NULL) {
+    if (!sim_start(run, context, &started)) {
         return leave(fail(SIM_THREAD, FALLOW_ERR_OS, error_out));
     }
     atomic_fetch_add(&live_threads, 1);
@@ -1687,9 +1801,9 @@ fallow_status fallow__os_thread_start(void (*run)(void *context), void *context,
 
 void fallow__os_thread_join(fallow__os_thread *thread)
 {
-    sim_host_thread *started;
+    sim_thread started;
     memcpy(&started, thread->room, sizeof started);
-    sim_host_thread_join(started);
+    sim_join(&started);
     atomic_fetch_sub(&live_threads, 1);
 }
 
@@ -1705,7 +1819,11 @@ static bool is_let(sim_call call, bool is_possible)
 
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))
 {
-    return is_let(SIM_AT_THREAD_EXIT, true) && sim_host_at_thread_exit(leave_thread);
+    if (!is_let(SIM_AT_THREAD_EXIT, true) || !sim_host_at_thread_exit(thread_leaves)) {
+        return false;
+    }
+    to_leave = leave_thread;
+    return true;
 }
 
 bool fallow__os_barrier_all_threads(void)
@@ -1943,6 +2061,13 @@ bool sim_begin(const sim_options *given)
     atomic_store(&live_threads, 0);
     atomic_store(&clock_ns, 0);
     sim_host_watch(is_write_fine);
+    if ((given->flags & SIM_INTERLEAVED) != 0) {
+        turn_begin(&(turn_options){.seed = given->seed ^ UINT64_C(0x7475726e73),
+                                   .rarity = given->switch_rarity,
+                                   .clock_ns = now,
+                                   .pass_time = sim_pass_time,
+                                   .deadlock = deadlock});
+    }
     return true;
 }
 
@@ -1969,6 +2094,9 @@ bool sim_check_no_leak(void)
 bool sim_end(void)
 {
     bool is_clean = sim_check_no_leak();
+    if (turn_is_on()) {
+        turn_finish();
+    }
     while (sim.lowest != NULL) {
         area_destroy(sim.lowest);
     }
@@ -2001,6 +2129,9 @@ static void begin_by_environment(void)
     }
     if (strstr(words, "bare") != NULL) {
         options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (strstr(words, "turns") != NULL) {
+        options.flags |= SIM_INTERLEAVED;
     }
     if (!sim_begin(&options)) {
         fprintf(stderr, "sim_os: the host has no room for a simulation\n");

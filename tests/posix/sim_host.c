@@ -3,8 +3,10 @@
 
 #include "../sim_host.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -36,10 +38,26 @@ size_t sim_host_page_bytes(void)
     return page_bytes;
 }
 
-/* 66 TiB: room for an arena of 64; what lies below a position-independent program has room for it. */
+/* The same in every run; below it the kernel maps little. */
+static void *wished_place(void)
+{
+    return sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 38);
+}
+
+/* Nearly all that 47 bits address, in a program that lies low (-no-pie); else what lies below the program has room for
+ * an arena of 64 TiB. */
 uint64_t sim_host_space_bytes(void)
 {
-    return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(66) << 40;
+    if (sizeof(void *) < 8) {
+        return UINT64_C(768) << 20;
+    }
+    size_t most = (size_t)(UINT64_C(126) << 40);
+    void *tried = mmap(wished_place(), most, PROT_NONE, FLAGS, -1, 0);
+    if (tried == MAP_FAILED) {
+        return UINT64_C(66) << 40;
+    }
+    munmap(tried, most);
+    return most;
 }
 
 void sim_host_settle(void *base, size_t size_bytes)
@@ -59,11 +77,10 @@ static void make_one(char *base)
 
 void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
 {
-    void *wish = sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 40); /* the same in every run */
     if (size_bytes > SIZE_MAX - align_bytes) {
         return NULL;
     }
-    char *mapped = mmap(wish, size_bytes + align_bytes, PROT_NONE, FLAGS, -1, 0);
+    char *mapped = mmap(wished_place(), size_bytes + align_bytes, PROT_NONE, FLAGS, -1, 0);
     if (mapped == MAP_FAILED) {
         return NULL;
     }
@@ -246,6 +263,35 @@ void sim_host_thread_join(sim_host_thread *thread)
 {
     require(pthread_join(thread->id, NULL) == 0, "sim_host: pthread_join");
     free(thread);
+}
+
+struct sim_host_gate {
+    sem_t opened;
+};
+
+sim_host_gate *sim_host_gate_create(void)
+{
+    sim_host_gate *gate = malloc(sizeof *gate);
+    require(gate != NULL && sem_init(&gate->opened, 0, 0) == 0, "sim_host: sem_init");
+    return gate;
+}
+
+void sim_host_gate_destroy(sim_host_gate *gate)
+{
+    sem_destroy(&gate->opened);
+    free(gate);
+}
+
+void sim_host_gate_open(sim_host_gate *gate)
+{
+    sem_post(&gate->opened);
+}
+
+void sim_host_gate_wait(sim_host_gate *gate)
+{
+    while (sem_wait(&gate->opened) != 0) {
+        require(errno == EINTR, "sim_host: sem_wait");
+    }
 }
 
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;

@@ -182,6 +182,29 @@ void sim_host_thread_join(sim_host_thread *thread)
     free(thread);
 }
 
+/* The handle itself. */
+sim_host_gate *sim_host_gate_create(void)
+{
+    HANDLE opened = CreateSemaphoreA(NULL, 0, 1, NULL);
+    require(opened != NULL, "CreateSemaphore");
+    return (sim_host_gate *)opened;
+}
+
+void sim_host_gate_destroy(sim_host_gate *gate)
+{
+    CloseHandle((HANDLE)gate);
+}
+
+void sim_host_gate_open(sim_host_gate *gate)
+{
+    ReleaseSemaphore((HANDLE)gate, 1, NULL);
+}
+
+void sim_host_gate_wait(sim_host_gate *gate)
+{
+    require(WaitForSingleObject((HANDLE)gate, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
+}
+
 static INIT_ONCE exit_once = INIT_ONCE_STATIC_INIT;
 static DWORD exit_slot;
 static _Atomic(void (*)(void)) at_exit;
