@@ -1043,7 +1043,7 @@ static void live(void)
     }
 }
 
-const char *life_run_threads(const life_options *options, const life_op *ops, size_t op_count)
+static void begin(const life_options *options, const life_op *ops, size_t op_count)
 {
     for (int index = 0; index < ARENAS_MAX; index++) {
         runs_forget(&life.arenas[index]);
@@ -1059,6 +1059,11 @@ const char *life_run_threads(const life_options *options, const life_op *ops, si
     if (options->is_traced) {
         printf("seed %llu: %s\n", (unsigned long long)options->seed, world_name());
     }
+}
+
+const char *life_run_threads(const life_options *options, const life_op *ops, size_t op_count)
+{
+    begin(options, ops, op_count);
     if (setjmp(life.out) != 0) {
         return life.complaint;
     }
