@@ -1555,23 +1555,26 @@ typedef struct sim_lock {
 } sim_lock;
 
 #define LOCK_MARK UINT64_C(0x6c6f636b73696d21)
+#define LASTING_MARK UINT64_C(0x6c6f636b73696d22) /* made once per process: it outlives the simulation */
 _Static_assert(sizeof(sim_lock) <= sizeof(fallow__os_lock), "a lock fits its room");
 
 static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    if (ours->mark != LOCK_MARK) {
+    if (ours->mark != LOCK_MARK && ours->mark != LASTING_MARK) {
         stop(call, lock, 0, "no lock, or one that was destroyed");
     }
     return ours;
 }
 
+static _Thread_local bool is_in_once;
+
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    ours->mark = LOCK_MARK;
+    ours->mark = is_in_once ? LASTING_MARK : LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, 1);
+    atomic_fetch_add(&live_locks, ours->mark == LOCK_MARK);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1580,8 +1583,8 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     if (atomic_load(&ours->owner) != NULL) {
         stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
     }
+    atomic_fetch_sub(&live_locks, ours->mark == LOCK_MARK);
     ours->mark = 0;
-    atomic_fetch_sub(&live_locks, 1);
 }
 
 void fallow__os_lock_acquire(fallow__os_lock *lock)
@@ -1623,7 +1626,10 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
     _Atomic(uint64_t) *stage = (_Atomic(uint64_t) *)(void *)&once->room[0];
     uint64_t not_run = 0;
     if (atomic_compare_exchange_strong(stage, &not_run, 1)) {
+        bool was_in_once = is_in_once;
+        is_in_once = true;
         initialise();
+        is_in_once = was_in_once;
         atomic_store(stage, 2);
     }
     while (atomic_load(stage) != 2) {

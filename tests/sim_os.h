@@ -121,7 +121,7 @@ typedef struct sim_options {
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
- * is held, a lock or an event that was never destroyed, a thread that was never joined. What is left is taken away. */
+ * is held, a lock (but for those made by fallow__os_run_once) or an event that was never destroyed, a thread that was never joined. What is left is taken away. */
 bool sim_end(void);
 
 /* The same look without an end: nothing is reserved, charged, mapped, locked or running. */
