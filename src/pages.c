@@ -284,6 +284,19 @@ static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_inde
     return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
 }
 
+/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node that
+ * is not open, storage may not be accessible. */
+FALLOW_UNSYNCHRONISED
+static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
+{
+    for (unsigned level = pages->levels; level-- > 0;) {
+        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* In a large arena all of this is far away, and no line's address depends on another line: ask for all at once. */
 static inline void chunk_prefetch(const fallow__pages *pages, uint64_t chunk_index)
 {
@@ -980,9 +993,13 @@ static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t co
     uint64_t end;
     uint64_t first;
     fallow__pages_request request = {.count = count};
-    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES ||
-        (piece_at(pages, first, &end) & 1) == 0) {
+    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES) {
         return false;
+    }
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (!chunk_is_late(pages, chunk_index) && !chunk_is_open(pages, chunk_index) &&
+        (piece_at(pages, first, &end) & 1) == 0) {
+        return false; /* its block may not be there */
     }
     *place_out = (short_place){chunk_open(pages, first / FALLOW__CHUNK_PAGES), first};
     return true;
@@ -1088,18 +1105,6 @@ static inline bool chunk_has_run(const volatile chunk *c, unsigned bit, unsigned
     return true;
 }
 
-/* Is a chunk that is not late open all the same, so that its planes are valid? */
-FALLOW_UNSYNCHRONISED
-static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
-{
-    for (unsigned level = 0; level < pages->levels; level++) {
-        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Pages of a chunk that is not late have become free, and are part of the free run [start, end) of it now. What a free
  * run does to a summary is known without looking at the planes. */
 static void chunk_settle_free(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
@@ -1162,6 +1167,14 @@ bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (bit % 64 + count < 64) { /* what most runs are: in one word, with what is behind them */
+        const volatile chunk *c = chunk_place(pages, chunk_index);
+        uint64_t used = c->used[bit / 64] >> bit % 64;
+        uint64_t mark = c->mark[bit / 64] >> bit % 64;
+        uint64_t have = c->have[bit / 64] >> bit % 64;
+        uint64_t behind = (uint64_t)1 << count;
+        return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+    }
     if (count < FALLOW__CHUNK_PAGES - bit) {
         return chunk_has_run(chunk_place(pages, chunk_index), bit, bit + (unsigned)count, true);
     }
