@@ -27,6 +27,7 @@ enum {
     BATCH_MS_DEFAULT = 10,
     BATCH_MS_QUICK = 3,
     PROCESS_SECONDS_MAX = 120,
+    QUICK_SECONDS = 80, /* on a busy machine the rows that come later than this are measured in one round */
     EXIT_NO_SUCH_ROW = 3,
     PATTERNS_MAX = 64,
     OUTPUT_MAX = 4096
@@ -309,10 +310,11 @@ static unsigned rounds_of(const bench_row *row, unsigned rounds)
     return row->rounds_max != 0 && row->rounds_max < rounds ? row->rounds_max : rounds;
 }
 
-static void measure_row(session *self, size_t row_index, size_t nth, size_t row_count, const bench_options *options)
+static void measure_row(session *self, size_t row_index, size_t nth, size_t row_count, unsigned rounds_asked,
+                        const bench_options *options)
 {
     const bench_row *row = &self->rows[row_index];
-    unsigned rounds = rounds_of(row, options->rounds);
+    unsigned rounds = rounds_of(row, rounds_asked);
     for (unsigned round = 0; round < rounds; round++) {
         show_progress(nth, row_count, row, round, rounds);
         for (uint32_t repeat = 0; repeat < row->repeat_count; repeat++) {
@@ -336,7 +338,9 @@ static void measure_all(session *self, const bench_options *options)
     }
     for (size_t i = 0; i < self->row_count; i++) {
         if (self->is_row_asked_for[i]) {
-            measure_row(self, i, nth++, row_count, options);
+            bool is_late = options->is_quick && now_us() - start_us > QUICK_SECONDS * 1e6;
+            measure_row(self, i, nth++, row_count, is_late ? 1 : options->rounds, options);
+            self->late_count += is_late;
         }
     }
     clear_progress();
@@ -412,14 +416,23 @@ static int parse(int argument_count, char **arguments, bench_options *options)
     return 0;
 }
 
-static void choose_rows(session *self, const bench_options *options)
+/* The rows that were asked for by name, else those of --quick or all. Returns a pattern that no row has, or NULL. */
+static const char *choose_rows(session *self, const bench_options *options)
 {
     for (size_t i = 0; i < self->row_count; i++) {
-        bool is_chosen = options->pattern_count == 0;
-        for (size_t pattern = 0; pattern < options->pattern_count; pattern++) {
-            is_chosen = is_chosen || fnmatch(options->patterns[pattern], self->rows[i].name, 0) == 0;
+        self->is_row_asked_for[i] = options->pattern_count == 0 && (self->rows[i].is_quick || !options->is_quick);
+    }
+    for (size_t pattern = 0; pattern < options->pattern_count; pattern++) {
+        bool is_known = false;
+        for (size_t i = 0; i < self->row_count; i++) {
+            if (fnmatch(options->patterns[pattern], self->rows[i].name, 0) == 0) {
+                self->is_row_asked_for[i] = true;
+                is_known = true;
+            }
         }
-        self->is_row_asked_for[i] = is_chosen && (self->rows[i].is_quick || !options->is_quick);
+        if (!is_known) {
+            return options->patterns[pattern];
+        }
     }
     for (size_t i = 0; i < self->row_count; i++) { /* a row compared with another needs it */
         for (size_t j = 0; self->rows[i].base_name != NULL && j < self->row_count; j++) {
@@ -428,6 +441,7 @@ static void choose_rows(session *self, const bench_options *options)
             }
         }
     }
+    return NULL;
 }
 
 static bool choose_sides(session *self, const bench_options *options)
@@ -502,7 +516,10 @@ int main(int argument_count, char **arguments)
     if (!choose_sides(self, &options)) {
         return usage("there is no such side", options.side_names[options.side_count - 1]);
     }
-    choose_rows(self, &options);
+    const char *unknown = choose_rows(self, &options);
+    if (unknown != NULL) {
+        return usage("there is no such row; --list lists them", unknown);
+    }
     self->rounds = options.rounds;
     self->batch_ms = options.batch_ms;
     self->is_quick = options.is_quick;

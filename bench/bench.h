@@ -69,6 +69,7 @@ typedef struct session {
     bool is_quick;
     char date[32]; /* when it began, UTC */
     double seconds;
+    unsigned late_count; /* rows that were measured in one round only, for lack of time */
 } session;
 
 verdict bench_judge(const session *self, size_t row_index);

@@ -49,10 +49,25 @@ void bench_print_heading(const session *self, FILE *out)
     }
 }
 
-static void print_group(const session *self, FILE *out, const bench_row *row, bool is_least)
+/* The unit of all rows of a group; NULL when they differ, and each row tells its own. */
+static const char *unit_of_group(const session *self, const char *group)
 {
-    fprintf(out, "\n%s%s\n", row->group, is_least ? ": least figures" : "");
-    fprintf(out, "%-46s", row->unit);
+    const char *unit = NULL;
+    for (size_t i = 0; i < self->row_count; i++) {
+        if (strcmp(self->rows[i].group, group) == 0) {
+            if (unit != NULL && strcmp(unit, self->rows[i].unit) != 0) {
+                return NULL;
+            }
+            unit = self->rows[i].unit;
+        }
+    }
+    return unit;
+}
+
+static void print_group(const session *self, FILE *out, const char *group, bool is_least)
+{
+    const char *unit = unit_of_group(self, group);
+    fprintf(out, "\n%s%s\n%-46s", group, is_least ? ": least figures" : "", unit != NULL ? unit : "");
     for (int side = 0; side < SIDES; side++) {
         fprintf(out, " %8s", self->sides[side].name);
     }
@@ -97,11 +112,14 @@ void bench_print_table(const session *self, FILE *out, bool is_least)
         if (!self->is_row_asked_for[i]) {
             continue;
         }
-        if (strcmp(group, row->group) != 0 || (i > 0 && strcmp(row->unit, self->rows[i - 1].unit) != 0)) {
-            print_group(self, out, row, is_least);
+        if (strcmp(group, row->group) != 0) {
+            print_group(self, out, row->group, is_least);
             group = row->group;
         }
-        fprintf(out, "  %-44s", row->title);
+        char title[160];
+        bool has_unit = unit_of_group(self, row->group) == NULL && strcmp(row->unit, "ratio") != 0;
+        snprintf(title, sizeof title, "%s%s%s", row->title, has_unit ? ", " : "", has_unit ? row->unit : "");
+        fprintf(out, "  %-44s", title);
         for (int side = 0; side < SIDES; side++) {
             const figure *each = &self->figures[i][side];
             char text[16] = "-";
@@ -145,6 +163,9 @@ void bench_print_summary(const session *self, FILE *out)
     }
     fprintf(out, "Targets: %u met, %u missed, %u not known. %u rows not run. %.0f s.\n", met, missed, unknown, left_out,
             self->seconds);
+    if (self->late_count > 0) {
+        fprintf(out, "This machine was slow: the last %u rows were measured in one round only.\n", self->late_count);
+    }
     for (size_t i = 0; i < self->row_count; i++) {
         verdict result = bench_judge(self, i);
         if (self->is_row_asked_for[i] && result.has_target && result.is_known && !result.is_met) {
