@@ -57,7 +57,7 @@ static session measured = {
             {.name = "mimalloc", .package = "libmimalloc-dev", .role = SIDE_PEER, .is_page_aligned = true},
             {.name = "jemalloc", .package = "libjemalloc-dev", .role = SIDE_PEER, .is_page_aligned = true},
             {.name = "glibc", .package = "libc6-dev", .role = SIDE_PEER},
-            {.name = "mmap", .package = "", .role = SIDE_PEER, .is_page_aligned = true},
+            {.name = "mmap", .package = "", .role = SIDE_PEER, .is_page_aligned = true, .is_system = true},
             {.name = "null", .package = "", .role = SIDE_HARNESS, .is_page_aligned = true},
             {.name = "floor", .package = "", .role = SIDE_HARNESS, .is_page_aligned = true},
         },
@@ -97,7 +97,12 @@ static void figure_add(figure *self, const double *batches, size_t count)
 
 static bool does_count(const bench_row *row, const bench_side *side)
 {
-    return side->role == SIDE_PEER && (side->is_page_aligned || row->peers == PEERS_ALL);
+    switch (row->peers) {
+    case PEERS_ALL: return side->role == SIDE_PEER;
+    case PEERS_PAGE_ALIGNED: return side->role == SIDE_PEER && side->is_page_aligned;
+    case PEERS_ALLOCATORS: return side->role == SIDE_PEER && !side->is_system;
+    default: return false;
+    }
 }
 
 /* 0 over 0 is as good as. */

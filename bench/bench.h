@@ -24,6 +24,7 @@ typedef struct bench_side {
     const char *package; /* Debian's name for what it needs; "" where it needs nothing */
     side_role role;
     bool is_page_aligned; /* its large runs are whole pages, without a header */
+    bool is_system;       /* no allocator: nothing is kept for later */
     bool is_present;      /* it was built, and runs */
     bool is_asked_for;
     char program[1024];

@@ -58,6 +58,7 @@ typedef struct log_axis {
     double high;
     double first;
     double last;
+    double step; /* between its lines where they are evenly numbered; else 0: they are at 1, 2, 5, 10 ... */
 } log_axis;
 
 /* ---- Pieces ---- */
@@ -130,13 +131,15 @@ static double round_number(double value, bool is_up)
     return below;
 }
 
-static double next_round_number(double value)
+/* The line of an axis after this one. */
+static double next_line(const log_axis *self, double value)
 {
-    return round_number(value * 1.01, true);
+    return self->step > 0 ? value + self->step : round_number(value * 1.01, true);
 }
 
-/* An axis that holds all figures of these rows, divided by fallow's where `is_relative`. */
-static bool axis_fit(const session *self, size_t first, size_t end, bool is_relative, log_axis *axis_out)
+/* An axis that holds all figures of these rows, divided by fallow's where `is_relative`. It spans a decade at least,
+ * unless `is_close` lets it be shorter. */
+static bool axis_fit(const session *self, size_t first, size_t end, bool is_relative, bool is_close, log_axis *axis_out)
 {
     double low = INFINITY;
     double high = 0;
@@ -153,9 +156,17 @@ static bool axis_fit(const session *self, size_t first, size_t end, bool is_rela
     if (high <= 0) {
         return false;
     }
+    axis_out->step = 0;
+    if (is_close && high < 2.5 * low) {
+        double step = round_number(fmax(high - low, low / 4) / 5, true);
+        axis_out->step = step;
+        axis_out->low = floor(low / step - 0.1) * step;
+        axis_out->high = ceil(high / step + 0.1) * step;
+        return true;
+    }
     axis_out->low = round_number(low * 0.95, false);
     axis_out->high = round_number(high * 1.05, true);
-    if (axis_out->high / axis_out->low < 9.9) { /* one decade at least */
+    if (axis_out->high / axis_out->low < 9.9) {
         axis_out->high = round_number(axis_out->low * 9.99, true);
     }
     return true;
@@ -173,7 +184,7 @@ static void write_tick(char text[16], double value)
 static void write_grid(FILE *out, const log_axis *axis, bool is_vertical, double other_first, double other_last)
 {
     double decades = log10(axis->high / axis->low);
-    for (double value = axis->low; value <= axis->high * 1.001; value = next_round_number(value)) {
+    for (double value = axis->low; value <= axis->high * 1.001; value = next_line(axis, value)) {
         double at = axis_at(axis, value);
         bool is_power = fabs(log10(value) - round(log10(value))) < 1e-6;
         char text[16];
@@ -234,7 +245,7 @@ static void write_series(const session *self, FILE *out, size_t first, size_t en
     snprintf(text, sizeof text, "%s", self->rows[first].group);
     write_text(out, left, top + 16, "heading", text);
     write_text(out, left, top + 31, "note", self->rows[first].unit);
-    if (!axis_fit(self, first, end, false, &y)) {
+    if (!axis_fit(self, first, end, false, false, &y)) {
         return;
     }
     y.first = bottom;
@@ -315,7 +326,7 @@ static void write_dots(const session *self, FILE *out, size_t first, size_t end,
     bool is_relative = !is_in_one_unit(self, first, end);
     double bottom = top + (double)dot_height(self, first, end) - DOT_BOTTOM;
     write_text(out, MARGIN, top + 16, "heading", self->rows[first].group);
-    if (!axis_fit(self, first, end, is_relative, &x)) {
+    if (!axis_fit(self, first, end, is_relative, true, &x)) {
         return;
     }
     x.first = MARGIN + DOT_LEFT;
@@ -332,7 +343,7 @@ static void write_dots(const session *self, FILE *out, size_t first, size_t end,
         char number[16];
         if (is_relative && own->state == FIGURE_KNOWN) {
             snprintf(text, sizeof text, "%s: %s %s", self->rows[i].title, bench_number(number, own->median),
-                     strcmp(self->rows[i].unit, "ratio") == 0 ? "" : self->rows[i].unit);
+                     self->rows[i].unit);
         } else {
             snprintf(text, sizeof text, "%s", self->rows[i].title);
         }
@@ -409,7 +420,7 @@ static size_t group_end(const session *self, size_t first)
 static bool has_figures(const session *self, size_t first, size_t end)
 {
     log_axis ignored;
-    return axis_fit(self, first, end, false, &ignored);
+    return axis_fit(self, first, end, false, false, &ignored);
 }
 
 /* Place everything; with `out` NULL only to learn the height. */

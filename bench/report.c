@@ -117,7 +117,7 @@ void bench_print_table(const session *self, FILE *out, bool is_least)
             group = row->group;
         }
         char title[160];
-        bool has_unit = unit_of_group(self, row->group) == NULL && strcmp(row->unit, "ratio") != 0;
+        bool has_unit = unit_of_group(self, row->group) == NULL;
         snprintf(title, sizeof title, "%s%s%s", row->title, has_unit ? ", " : "", has_unit ? row->unit : "");
         fprintf(out, "  %-44s", title);
         for (int side = 0; side < SIDES; side++) {

@@ -195,53 +195,71 @@ static bench_row *add_other(const char *group, const char *name, const char *tit
 
 static void add_memory(void)
 {
-    const char *group = "memory";
-    bench_row *added =
-        add_other(group, "rss-churn-touched", "churn 1-64 pages, touched: RSS / live", "ratio", ROW_CHURN_RSS);
-    added->is_touched = true;
-    added->figure_max = 1.05;
-    added->rounds_max = 3;
-    added = add_other(group, "extent-churn-touched", "churn 1-64 pages, touched: accessible / live", "ratio",
-                      ROW_CHURN_EXTENT);
-    added->is_touched = true;
-    added->figure_max = 1.06;
-    added->rounds_max = 3;
-    added =
-        add_other(group, "extent-churn", "churn 1-64 pages, untouched: accessible / live", "ratio", ROW_CHURN_EXTENT);
-    added->is_quick = true;
-    added->figure_max = 1.06;
-    added->rounds_max = 3;
-    for (bench_row *each = added - 2; each <= added; each++) {
-        each->count = 10000;
-        each->pages_max = 64;
+    static const struct {
+        const char *name;
+        const char *title;
+        row_kind kind;
+        bool is_touched;
+        double figure_max;
+    } ratios[] = {
+        {"rss-churn-touched", "touched: RSS / live", ROW_CHURN_RSS, true, 1.05},
+        {"extent-churn-touched", "touched: accessible / live", ROW_CHURN_EXTENT, true, 1.06},
+        {"extent-churn", "untouched: accessible / live", ROW_CHURN_EXTENT, false, 1.06},
+    };
+    for (size_t i = 0; i < COUNT_OF(ratios); i++) {
+        bench_row *added = add_other("memory of a churn of 10k live runs of 1-64 pages", ratios[i].name,
+                                     ratios[i].title, "bytes per live byte", ratios[i].kind);
+        added->peers = PEERS_ALLOCATORS;
+        added->count = 10000;
+        added->pages_max = 64;
+        added->is_touched = ratios[i].is_touched;
+        added->is_quick = !ratios[i].is_touched;
+        added->rounds_max = ratios[i].is_touched ? 2 : 3;
+        added->figure_max = ratios[i].figure_max;
     }
-    added = add_other(group, "rss-1M-live", "1M live runs of 1-4 pages, untouched: RSS", "MB", ROW_LIVE_RSS);
+    bench_row *added = add_other("memory of 1M live runs of 1-4 pages that nobody has written to", "rss-1M-live", "RSS",
+                                 "MB", ROW_LIVE_RSS);
+    added->peers = PEERS_ALLOCATORS;
     added->count = 1000000;
     added->pages_max = 4;
     added->figure_max = 4;
-    added->rounds_max = 1;
+    added->rounds_max = 2;
 }
 
 static void add_purges(void)
 {
     const char *group = "giving 1 GiB back, written to and freed as runs of 64K";
-    add_other(group, "purge-1G", "the release call", "ms", ROW_PURGE)->rounds_max = 5;
-    add_other(group, "free-purge-1G", "freeing and the release call", "ms", ROW_FREE_PURGE)->rounds_max = 5;
-    add_other(group, "purge-1G-left", "RSS left afterwards", "MB", ROW_PURGE_LEFT)->rounds_max = 3;
+    bench_row *added = add_other(group, "purge-1G", "the release call", "ms", ROW_PURGE);
+    added->peers = PEERS_NONE; /* what it costs depends on what was given back before */
+    added->rounds_max = 5;
+    added = add_other(group, "free-purge-1G", "freeing and the release call", "ms", ROW_FREE_PURGE);
+    added->rounds_max = 5;
+    added = add_other(group, "purge-1G-left", "RSS left afterwards", "MB", ROW_PURGE_LEFT);
+    added->peers = PEERS_ALLOCATORS;
+    added->rounds_max = 3;
 }
 
 static void add_starts(void)
 {
-    const char *group = "start";
-    bench_row *added = add_other(group, "start-rss", "RSS with one run", "KB", ROW_START_RSS);
-    added->rounds_max = 3;
-    added->is_quick = true;
-    added = add_other(group, "first-run", "the first run of 8K", "us", ROW_FIRST_RUN);
-    added->repeat_count = 5;
-    added->is_quick = true;
-    added = add_other(group, "start", "from exec to the first run", "us", ROW_START);
-    added->repeat_count = 5;
-    added->is_quick = true;
+    static const struct {
+        const char *name;
+        const char *title;
+        const char *unit;
+        row_kind kind;
+        uint32_t repeat_count;
+        uint32_t rounds_max;
+    } starts[] = {
+        {"start-rss", "RSS with one run", "KB", ROW_START_RSS, 1, 3},
+        {"first-run", "the first run of 8K", "us", ROW_FIRST_RUN, 5, 0},
+        {"start", "from exec to the first run", "us", ROW_START, 5, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        bench_row *added = add_other("start", starts[i].name, starts[i].title, starts[i].unit, starts[i].kind);
+        added->peers = PEERS_ALLOCATORS;
+        added->repeat_count = starts[i].repeat_count;
+        added->rounds_max = starts[i].rounds_max;
+        added->is_quick = true;
+    }
 }
 
 static void add_arenas(void)

@@ -34,11 +34,13 @@ typedef enum row_kind {
     ROW_START         /* from the start of the process to its first run */
 } row_kind;
 
-/* Who `ratio_max` is against. */
+/* Whom fallow is compared with. */
 typedef enum row_peers {
     PEERS_ALL,
     PEERS_PAGE_ALIGNED, /* without the C library, whose large runs begin with a header */
-    PEERS_SELF          /* fallow's own figure in the row `base_name` */
+    PEERS_ALLOCATORS,   /* without mmap, which keeps nothing */
+    PEERS_SELF,         /* fallow's own figure in the row `base_name` */
+    PEERS_NONE
 } row_peers;
 
 typedef struct bench_row {

@@ -6,7 +6,7 @@
  *
  * A timed row. Each thread has a load: its runs and its random numbers. A chunk is a number of pairs (alloc and free)
  * that takes about a fifth of a millisecond; clocks are read between chunks. A batch is as many chunks as fit in
- * BATCH-MS; five batches after a warm-up, a number for each. With one thread time is what the processor spent on this
+ * BATCH-MS; five batches after a warm-up (fewer where one takes very long), a number for each. With one thread time is what the processor spent on this
  * thread, so that other programs count little; with two it is the time that passed.
  *
  * What the bench itself keeps lies in mappings made and written to before the first run, outside of the allocator under
@@ -70,6 +70,7 @@ typedef struct load {
     uint64_t pairs_done;
     double batch_ns[BATCHES];
     uint64_t batch_pairs[BATCHES];
+    int batch_count;
 } load;
 
 static uint64_t batch_limit_ns;
@@ -460,8 +461,9 @@ static bool is_kept_live(const bench_row *row)
 
 /* ---- Timed rows ---- */
 
-/* Until the runs lie as they will lie for long: ten churns of each run, within twenty batches' time.
- * Returns how many pairs make a chunk. */
+/* Until the runs lie as they will lie for long: ten churns of each run, as far as they fit in the time of some batches;
+ * of more where runs are written to, because free memory has to be written to once too. Returns how many pairs make a
+ * chunk. */
 static uint64_t warm_up(load *self)
 {
     uint64_t pairs = 1;
@@ -470,6 +472,7 @@ static uint64_t warm_up(load *self)
     if (is_kept_live(self->row)) {
         load_fill(self);
     }
+    uint64_t limit_ns = (self->row->is_touched ? 200 : 20) * batch_limit_ns;
     uint64_t wanted = is_kept_live(self->row) ? 10 * (uint64_t)self->slot_count : 0;
     for (;;) {
         uint64_t before = row_ns(self->row);
@@ -478,27 +481,33 @@ static uint64_t warm_up(load *self)
         done += chunk_pairs;
         if (after - before < CHUNK_NS) {
             pairs = 2 * chunk_pairs;
-        } else if (done >= wanted || after - start >= 20 * batch_limit_ns) {
+        } else if (done >= wanted || after - start >= limit_ns) {
             return pairs;
         }
     }
 }
 
+/* A chunk that takes much longer than a batch should is measured less often, unless another thread counts on it. */
 static void measure(load *self, uint64_t chunk_pairs)
 {
+    uint64_t total_ns = 0;
     for (int batch = 0; batch < BATCHES; batch++) {
         uint64_t pairs = 0;
         uint64_t now;
         if (self->row->thread_count > 1) {
             pthread_barrier_wait(&barrier);
+        } else if (total_ns > 30 * batch_limit_ns) {
+            break;
         }
         uint64_t start = row_ns(self->row);
         do {
             pairs += run_chunk(self, chunk_pairs);
             now = row_ns(self->row);
         } while (now - start < batch_limit_ns);
+        total_ns += now - start;
         self->batch_ns[batch] = (double)(now - start);
         self->batch_pairs[batch] = pairs;
+        self->batch_count = batch + 1;
     }
 }
 
@@ -521,6 +530,7 @@ static void *run_producer(void *argument)
             now = row_ns(self->row);
         } while (now - start < batch_limit_ns);
         self->batch_ns[batch] = (double)(now - start);
+        self->batch_count = batch + 1;
     }
     atomic_store_explicit(&ring.is_over, true, memory_order_release);
     return NULL;
@@ -569,7 +579,7 @@ static void timed_row(const bench_row *row)
     } else {
         run_thread(&loads[0]);
     }
-    for (int batch = 0; batch < BATCHES; batch++) {
+    for (int batch = 0; batch < loads[0].batch_count; batch++) {
         double ns = 0;
         double pairs = 0;
         for (unsigned i = 0; i < row->thread_count; i++) { /* a consumer has none of its own */
@@ -640,7 +650,7 @@ static void churn_memory_row(const bench_row *row)
     uint64_t before_bytes = is_rss ? resident_bytes() : accessible_bytes();
     side_begin();
     load_fill(self);
-    run_chunk(self, 20 * (uint64_t)row->count);
+    run_chunk(self, (row->is_touched ? 10 : 20) * (uint64_t)row->count);
     uint64_t after_bytes = is_rss ? resident_bytes() : accessible_bytes();
     printf("%.5f\n", ((double)after_bytes - (double)before_bytes) / (double)load_live_bytes(self));
 }
@@ -658,6 +668,11 @@ static void live_memory_row(const bench_row *row)
 static void purge_row(const bench_row *row)
 {
     const size_t size_bytes = (size_t)64 << 10;
+#ifdef SIDE_GIVES_BACK_AT_FREE
+    if (row->kind == ROW_PURGE) {
+        exit(EXIT_NO_SUCH_ROW);
+    }
+#endif
     load_make_slots(&loads[0], PURGE_RUNS);
     resident_bytes();
     uint64_t before_bytes = resident_bytes();

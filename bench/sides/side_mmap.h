@@ -1,6 +1,7 @@
 /* The system itself: a mapping for each run. Memory is given back when it is freed. */
 #define SIDE_NAME "mmap"
 #define SIDE_IS_HARNESS 0
+#define SIDE_GIVES_BACK_AT_FREE 1
 
 static const char *side_version(void)
 {
