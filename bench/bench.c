@@ -115,7 +115,7 @@ verdict bench_judge(const session *self, size_t row_index)
 {
     const bench_row *row = &self->rows[row_index];
     const figure *own = &self->figures[row_index][0];
-    verdict result = {.best_side = -1, .ratio = NAN, .least_ratio = NAN};
+    verdict result = {.best_side = -1, .ratio = (double)NAN, .least_ratio = (double)NAN};
     result.has_target = row->ratio_max > 0 || row->figure_max > 0;
     if (own->state != FIGURE_KNOWN) {
         return result;
@@ -128,7 +128,7 @@ verdict bench_judge(const session *self, size_t row_index)
             }
         }
     } else {
-        double least = INFINITY;
+        double least = (double)INFINITY;
         for (int side = 0; side < SIDES; side++) {
             const figure *other = &self->figures[row_index][side];
             if (!does_count(row, &self->sides[side]) || other->state != FIGURE_KNOWN) {

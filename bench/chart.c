@@ -141,7 +141,7 @@ static double next_line(const log_axis *self, double value)
  * unless `is_close` lets it be shorter. */
 static bool axis_fit(const session *self, size_t first, size_t end, bool is_relative, bool is_close, log_axis *axis_out)
 {
-    double low = INFINITY;
+    double low = (double)INFINITY;
     double high = 0;
     for (size_t i = first; i < end; i++) {
         for (int side = 0; side < SIDES; side++) {

@@ -6,8 +6,8 @@
  *
  * A timed row. Each thread has a load: its runs and its random numbers. A chunk is a number of pairs (alloc and free)
  * that takes about a fifth of a millisecond; clocks are read between chunks. A batch is as many chunks as fit in
- * BATCH-MS; five batches after a warm-up (fewer where one takes very long), a number for each. With one thread time is what the processor spent on this
- * thread, so that other programs count little; with two it is the time that passed.
+ * BATCH-MS; five batches after a warm-up (fewer where one takes very long), a number for each. With one thread time is
+ * what the processor spent on this thread, so that other programs count little; with two it is the time that passed.
  *
  * What the bench itself keeps lies in mappings made and written to before the first run, outside of the allocator under
  * test; stdout has a buffer of its own. */

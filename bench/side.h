@@ -9,8 +9,8 @@
  *   side_free(base, size_bytes)  its end
  *   side_purge()                 gives free memory back; false where there is no such call
  *
- * and SIDE_GIVES_BACK_AT_FREE where there is nothing left for side_purge to do; and, where it has arenas of a chosen size, SIDE_HAS_ARENAS with side_begin_reserve, side_alloc_addresses and
- * side_free_addresses. */
+ * and SIDE_GIVES_BACK_AT_FREE where there is nothing left for side_purge to do; and, where it has arenas of a chosen
+ * size, SIDE_HAS_ARENAS with side_begin_reserve and side_alloc_addresses. */
 #ifndef FALLOW_BENCH_SIDE_H
 #define FALLOW_BENCH_SIDE_H
 
