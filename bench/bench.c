@@ -527,7 +527,7 @@ int main(int argument_count, char **arguments)
     }
     self->rounds = options.rounds;
     self->batch_ms = options.batch_ms;
-    self->is_quick = options.is_quick;
+    self->is_quick = options.is_quick && options.pattern_count == 0; /* rows asked for by name are not left out */
     ssize_t length = readlink("/proc/self/exe", own_path, sizeof own_path - 1);
     if (length <= 0) {
         return usage("its own place is not known", "");
