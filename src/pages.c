@@ -284,8 +284,8 @@ static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_inde
     return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
 }
 
-/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node that
- * is not open, storage may not be accessible. */
+/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node
+ * that is not open, storage may not be accessible. */
 FALLOW_UNSYNCHRONISED
 static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
 {
