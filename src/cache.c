@@ -304,9 +304,7 @@ static void stack_drop(fallow__cache *cache, size_t index, uint32_t drop_count, 
 {
     uint32_t count = count_of(cache, index);
     fallow__item *items = fallow__cache_item(cache, cache->bottoms[index]);
-    for (uint32_t i = 0; i < drop_count; i++) {
-        drop(context, fallow__item_base(items[i]), index_bytes(index));
-    }
+    drop(context, items, drop_count, index_bytes(index));
     for (uint32_t i = drop_count; i < count; i++) {
         items[i - drop_count] = items[i];
     }
@@ -389,17 +387,24 @@ unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most)
     return head->batch;
 }
 
-bool fallow__cache_refill(fallow__cache *cache, size_t index, fallow__item item)
+uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count)
 {
-    if (!stack_grow(cache, index) || !cache_has_room(cache, index)) {
-        return false;
+    if (!stack_grow(cache, index)) {
+        return 0;
     }
     uint32_t top = top_of(cache, index);
-    *fallow__cache_item(cache, top) = item;
-    set_top(cache, index, top + ITEM_BYTES);
+    uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
+    size_t room_units = cache->caches->limit_units - cache->units;
+    count = count < room ? count : room;
+    count = count <= room_units / (index + 1) ? count : (uint32_t)(room_units / (index + 1));
+    for (uint32_t i = count; i-- > 0;) {
+        *fallow__cache_item(cache, top) = items[i];
+        top += ITEM_BYTES;
+    }
+    set_top(cache, index, top);
     set_barrier(cache, index);
-    cache->units += index + 1;
-    return true;
+    cache->units += count * (index + 1);
+    return count;
 }
 
 /* --- caches and threads ------------------------------------------------------------------------------------ */

@@ -1082,6 +1082,29 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     return true;
 }
 
+uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out)
+{
+    chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES); /* late, and so open */
+    unsigned word = page / 64 % WORDS;
+    uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (page % 64));
+    uint64_t none = free_pages & ~c->have[word];
+    uint64_t left = none != 0 ? free_pages & ((none & (0 - none)) - 1) : free_pages;
+    uint64_t taken = 0;
+    unsigned count = 0;
+    for (; left != 0 && count < most; count++) {
+        taken |= left & (0 - left);
+        left &= left - 1;
+    }
+    *zero_out = taken & ~c->mark[word];
+    unsigned zero_count = fallow__count_bits(*zero_out);
+    c->used[word] |= taken;
+    c->mark[word] |= taken;
+    pages->state_pages[FALLOW__FREE_ZERO] -= zero_count;
+    pages->state_pages[FALLOW__FREE_DIRTY] -= count - zero_count;
+    pages->state_pages[FALLOW__START] += count;
+    return taken;
+}
+
 /* Is [bit, end) what a chunk has of a committed run: from its first page on, or from a later one, and not going on
  * behind it, as far as the chunk goes? */
 FALLOW_UNSYNCHRONISED
@@ -1157,6 +1180,24 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     }
     bounds_after_short_free(pages, first - bit, free_start, free_end);
     return true;
+}
+
+void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs)
+{
+    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned word = first / 64 % WORDS;
+    unsigned count = fallow__count_bits(runs);
+    FALLOW_ASSERT((runs & ~(c->used[word] & c->mark[word] & c->have[word])) == 0);
+    c->used[word] &= ~runs;
+    pages->state_pages[FALLOW__START] -= count;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (!bounds_are_low(pages, first)) {
+        /* one long run, for all it is known here: bounds may be lower than need be */
+        unsigned bit = word * 64;
+        bounds_after_short_free(pages, first - first % FALLOW__CHUNK_PAGES,
+                                chunk_free_start(c, bit + fallow__lowest_bit(runs)),
+                                chunk_free_end(c, bit + fallow__highest_bit(runs)));
+    }
 }
 
 /* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
