@@ -29,6 +29,7 @@
  * The only file that sees both pages.h and os.h. */
 #include <string.h>
 
+#include "arenas.h"
 #include "bits.h"
 #include "config.h"
 #include "os.h"
@@ -69,6 +70,7 @@ typedef struct part {
     uint64_t fresh_count;  /* bits set in fresh */
     size_t metadata_bytes; /* bookkeeping that is committed */
     fallow__pages pages;
+    fallow__mark mark; /* for those who look at mappings */
 } part;
 
 struct fallow_arena {
@@ -870,6 +872,7 @@ static void part_init(part *p, const fallow_region *region, const part_layout *l
         p->metadata_bytes += plan.last_block_bytes;
     }
     fallow__pages_init(&p->pages, &plan, start + layout->upper_offset, p->blocks);
+    fallow__mark_set(&p->mark, &p->region);
 }
 
 /* The part that fallow__pages_init writes to besides head and upper storage: the last block, if it is not full. */
@@ -1592,6 +1595,8 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+_Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_BYTES, "the first mark is found");
+
 static size_t arena_struct_bytes(void)
 {
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
@@ -1638,6 +1643,7 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow__os_lock_init(&arena->lock);
     part_init(p, &region, &layout, arena_struct_bytes());
     part_link(arena, p);
+    fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -1647,6 +1653,7 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    fallow__arenas_leave(arena);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {
         part *previous = p->previous;
