@@ -606,8 +606,8 @@ FALLOW_API void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats 
 
 /* Formats of fallow_stats_write. */
 typedef enum fallow_stats_format {
-    FALLOW_STATS_TEXT = 0,      /* for a person: each figure with what it means */
-    FALLOW_STATS_JSON = 1,      /* an object; for all arenas an array of them; the keys are fallow_arena_stats' fields */
+    FALLOW_STATS_TEXT = 0, /* for a person: each figure with what it means */
+    FALLOW_STATS_JSON = 1, /* an object; for all arenas an array of them; the keys are fallow_arena_stats' fields */
     FALLOW_STATS_PROMETHEUS = 2 /* Prometheus' text format, version 0.0.4, with the labels arena (its name) and id */
 } fallow_stats_format;
 
@@ -702,10 +702,10 @@ enum {
     FALLOW_EXPLAIN_SUMMARY = 1 << 1 /* without the single mappings, the limits that are far, and the arenas */
 };
 
-/* Explain the memory of this process, fallow's or not, in words and tables: what is only reserved and costs nothing, what
- * is committed, in memory, freed lazily, of files, stacks, heap; which mappings are those of arenas; which limit is the
- * nearest, and by how much; what each arena holds, and why. `fallow explain PID` tells the same of any process, but for
- * the arenas' own figures.
+/* Explain the memory of this process, fallow's or not, in words and tables: what is only reserved and costs nothing;
+ * what is committed, in memory, freed lazily, of files, stacks, heap; which mappings are those of arenas; which limit
+ * is the nearest, and by how much; what each arena holds, and why. `fallow explain PID` tells the same of any process,
+ * but for the arenas' own figures.
  *
  *   write     gets the text; no lock is held when it is called
  *   context   handed to it

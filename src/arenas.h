@@ -1,9 +1,9 @@
 /* How arenas are found by those who did not create them: in this process by a list, in any process by a mark.
  *
- * The list is for statistics. It lies in static memory, not in the arenas: a forked child goes on with a copy of it, and
- * may not have the arenas (FALLOW_ARENA_NO_FORK): then the entry counts in the process it was made in only.
+ * The list is for statistics. It lies in static memory, not in the arenas: a forked child goes on with a copy of it,
+ * and may not have the arenas (FALLOW_ARENA_NO_FORK): then the entry counts in the process it was made in only.
  *
- * The mark is for `explain`, which looks at mappings, also of other processes, and also where the kernel shows no names.
+ * The mark is for `explain`, which looks at mappings, of other processes too, and also where the kernel shows no names.
  * Every reservation of an arena carries one near its start. It holds its own address, so a copy elsewhere is none.
  * Whoever reads it believes nothing in it that the mapping around it does not bear out. Sees: fallow.h. */
 #ifndef FALLOW_ARENAS_H
@@ -12,7 +12,7 @@
 #include "fallow.h"
 
 enum {
-    FALLOW__ARENAS_LISTED = 256,       /* most arenas that are listed at a time: 10 KiB of static memory */
+    FALLOW__ARENAS_LISTED = 256,        /* most arenas that are listed at a time: 10 KiB of static memory */
     FALLOW__MARK_WITHIN_BYTES = 4 << 10 /* a mark lies wholly within so many bytes of its reservation's start */
 };
 

@@ -268,7 +268,8 @@ static const group_words words_of_groups[FALLOW__GROUPS] = {
 static uint64_t virtual_bytes(const fallow__explain *report)
 {
     bool is_told = report->figures.virtual_bytes != 0;
-    return is_told && report->mappings_status != FALLOW_OK ? report->figures.virtual_bytes : report->total.virtual_bytes;
+    return is_told && report->mappings_status != FALLOW_OK ? report->figures.virtual_bytes
+                                                           : report->total.virtual_bytes;
 }
 
 /* The sum over the mappings, which the other figures add up with; else the system's own. */
@@ -301,7 +302,7 @@ static void write_part(fallow__writer *writer, bool *is_first, uint64_t size_byt
     if (size_bytes == 0) {
         return;
     }
-    fallow__write_text(writer, *is_first ? " Of the rest, " : "; ");
+    fallow__write_text(writer, *is_first ? " The rest: " : "; ");
     *is_first = false;
     write_size(writer, size_bytes);
     fallow__write_text(writer, of_what);
@@ -311,20 +312,19 @@ static void write_sentence(fallow__writer *writer, const fallow__explain *report
 {
     bool is_first = true;
     write_size(writer, virtual_bytes(report));
-    fallow__write_text(writer, " of addresses (VSZ)");
+    fallow__write_text(writer, " of addresses (VSZ), of which ");
     if (!report->has_resident && report->figures.resident_bytes == 0) {
-        fallow__write_text(writer, "; how much of it is in memory is not told.");
+        fallow__write_text(writer, "nobody tells how much is in memory.");
     } else {
-        fallow__write_text(writer, ", ");
         write_size(writer, resident_bytes(report));
-        fallow__write_text(writer, " in memory (RSS).");
+        fallow__write_text(writer, " are in memory (RSS).");
     }
-    write_part(writer, &is_first, reserved_bytes(report), " are only reserved and cost nothing");
+    write_part(writer, &is_first, reserved_bytes(report), " only reserved, which costs nothing");
     if (report->has_resident) {
-        write_part(writer, &is_first, report->idle_committed_bytes, " are committed and hold no memory now");
-        write_part(writer, &is_first, report->idle_file_bytes, " are of files and not loaded");
-        write_part(writer, &is_first, report->total.swapped_bytes, " are swapped out");
-        write_part(writer, &is_first, other_idle_bytes(report), " are shared, or cannot be written, and are not loaded");
+        write_part(writer, &is_first, report->idle_committed_bytes, " committed, without memory now");
+        write_part(writer, &is_first, report->idle_file_bytes, " of files, not loaded");
+        write_part(writer, &is_first, report->total.swapped_bytes, " swapped out");
+        write_part(writer, &is_first, other_idle_bytes(report), " shared or the system's, not loaded");
     }
     fallow__write_text(writer, is_first ? "" : ".");
     if (report->total.lazy_bytes != 0) {
@@ -365,8 +365,8 @@ static const char *why_no_mappings(const fallow__explain *report)
     switch (report->mappings_status) {
     case FALLOW_OK: return NULL;
     case FALLOW_ERR_PERMISSION:
-        return "This program may not read its mappings, so its parts, stacks and arenas cannot be told apart: run it as "
-               "the same user, or as root.";
+        return "This program may not read its mappings, so its parts, stacks and arenas cannot be told apart: run it "
+               "as the same user, or as root.";
     default: return "The system does not tell its mappings.";
     }
 }
@@ -508,8 +508,9 @@ static void write_groups(fallow__writer *writer, const fallow__explain *report)
 static void write_what(fallow__writer *writer, const fallow__piece *piece)
 {
     static const char *const texts[FALLOW__GROUPS] = {
-        [FALLOW__OS_RESERVED] = "reserved", [FALLOW__OS_PRIVATE] = "private memory", [FALLOW__OS_HEAP] = "heap",
-        [FALLOW__OS_STACK] = "stack",       [FALLOW__OS_FILE] = "file",              [FALLOW__OS_SHARED] = "shared",
+        [FALLOW__OS_RESERVED] = "reserved", [FALLOW__OS_PRIVATE] = "private memory",
+        [FALLOW__OS_HEAP] = "heap",         [FALLOW__OS_STACK] = "stack",
+        [FALLOW__OS_FILE] = "file",         [FALLOW__OS_SHARED] = "shared",
         [FALLOW__OS_SYSTEM] = "system",     [FALLOW__GROUP_ARENA] = "fallow arena",
     };
     fallow__write_text(writer, texts[piece->group]);
@@ -697,7 +698,8 @@ static void write_as_text(const fallow__explain *report, bool is_summary, fallow
     }
     if (report->strange_lines != 0) {
         fallow__write_number(writer, report->strange_lines);
-        fallow__write_text(writer, " lines of the text are no line of smaps, or contradict others, and were left out.\n");
+        fallow__write_text(writer,
+                           " lines of the text are no line of smaps, or contradict others, and were left out.\n");
     }
     if (report->total.mapping_count != 0) {
         write_groups(writer, report);

@@ -1,8 +1,8 @@
 /* What the memory of a process is, in words: mappings go in, a report comes out. Sees: os.h, writer.h.
  *
- * Nothing is allocated: totals are kept for each kind of mapping, and the few largest pieces, by addresses and by memory.
- * A piece is what a reader would call one thing: neighbours of one kind and name (the segments of a library), or all of
- * a reservation of fallow's, whatever has become of its pages. */
+ * Nothing is allocated: totals are kept for each kind of mapping, and the few largest pieces, by addresses and by
+ * memory. A piece is what a reader would call one thing: neighbours of one kind and name (the segments of a library),
+ * or all of a reservation of fallow's, whatever has become of its pages. */
 #ifndef FALLOW_EXPLAIN_H
 #define FALLOW_EXPLAIN_H
 
@@ -37,8 +37,8 @@ typedef struct fallow__piece {
 } fallow__piece;
 
 enum {
-    FALLOW__LARGEST = 12,  /* pieces that are told, by addresses */
-    FALLOW__RESIDENT = 8,  /* and by memory */
+    FALLOW__LARGEST = 12,    /* pieces that are told, by addresses */
+    FALLOW__RESIDENT = 8,    /* and by memory */
     FALLOW__PROCESS_NONE = 0 /* for text of nobody knows which process */
 };
 
@@ -76,8 +76,8 @@ bool fallow__explain_mapping(void *report, const fallow__os_mapping *mapping);
 /* After the last one. */
 void fallow__explain_end(fallow__explain *report);
 
-/* All of it for a living process. Fails where nothing at all can be told of it; where only its mappings may not be seen,
- * the report says so. */
+/* All of it for a living process. Fails where nothing at all can be told of it; where only its mappings may not be
+ * seen, the report says so. */
 fallow_status fallow__explain_read(fallow__explain *report, uint64_t process_id, fallow__os_error *error_out);
 
 /* flags: FALLOW_EXPLAIN_* */

@@ -190,7 +190,7 @@ typedef struct fallow__os_mapping {
     bool is_writable;
     bool is_executable;
     bool is_private;
-    bool has_resident;        /* the three figures below are told; else they are 0 */
+    bool has_resident;        /* the last three figures are told; else they are 0 */
     uint64_t committed_bytes; /* private and writable: what the system has promised; 0 or all of it */
     uint64_t resident_bytes;  /* no figure is more than the mapping */
     uint64_t lazy_bytes;      /* resident, and the system may take it at any time */
@@ -234,13 +234,13 @@ fallow_status fallow__os_figures_of(uint64_t process_id, fallow__os_figures *fig
 
 /* What may stop a process from getting more. */
 typedef struct fallow__os_limit {
-    const char *name;    /* "RLIMIT_AS" */
-    const char *what;    /* what is counted, in words: "addresses (ulimit -v)" */
-    uint64_t limit;      /* UINT64_MAX = none */
-    uint64_t used;       /* UINT64_MAX = not known */
-    bool is_mappings;    /* counts mappings, not bytes */
-    bool is_of_all;      /* of several processes together */
-    char place[128];     /* the group's path; "" = none. Bytes of any kind */
+    const char *name; /* "RLIMIT_AS" */
+    const char *what; /* what is counted, in words: "addresses (ulimit -v)" */
+    uint64_t limit;   /* UINT64_MAX = none */
+    uint64_t used;    /* UINT64_MAX = not known */
+    bool is_mappings; /* counts mappings, not bytes */
+    bool is_of_all;   /* of several processes together */
+    char place[128];  /* the group's path; "" = none. Bytes of any kind */
 } fallow__os_limit;
 
 enum {

@@ -132,8 +132,7 @@ static void classify_by_figures(fallow__smaps *smaps)
     } else if (is_unnamed && mapping->first >= GO_HEAP_FIRST && mapping->end <= GO_HEAP_END) {
         mapping->guess = "where Go keeps its heap";
     } else if (is_unnamed && mapping->kind == FALLOW__OS_RESERVED && is_behind && smaps->before_is_plain &&
-               smaps->before_first % GLIBC_HEAP_BYTES == 0 &&
-               mapping->end - smaps->before_first == GLIBC_HEAP_BYTES) {
+               smaps->before_first % GLIBC_HEAP_BYTES == 0 && mapping->end - smaps->before_first == GLIBC_HEAP_BYTES) {
         mapping->guess = "the rest of a thread's heap of glibc's malloc";
     } else if (is_unnamed && mapping->kind == FALLOW__OS_PRIVATE && mapping->is_writable && is_behind &&
                smaps->before_is_guard) {
@@ -251,9 +250,8 @@ static void note_figure(fallow__smaps *smaps, const char *line, size_t name_byte
     const struct {
         const char *name;
         uint64_t *bytes;
-    } figures[] = {{"Rss:", &mapping->resident_bytes},
-                   {"LazyFree:", &mapping->lazy_bytes},
-                   {"Swap:", &mapping->swapped_bytes}};
+    } figures[] = {
+        {"Rss:", &mapping->resident_bytes}, {"LazyFree:", &mapping->lazy_bytes}, {"Swap:", &mapping->swapped_bytes}};
     uint64_t size_bytes = mapping->end - mapping->first;
     uint64_t kib;
     if (!smaps->is_open) {

@@ -1,8 +1,8 @@
 /* The text of /proc/PID/smaps, as mappings.
  *
- * Pure text, fed in pieces of any length, from the kernel, from a file that someone sent, or from a fuzzer: so nothing in
- * it is believed that contradicts itself. Every mapping that comes out is one that could be (first < end, not below the
- * mapping before it, no figure larger than the mapping); what is none is counted as strange and left out.
+ * Pure text, fed in pieces of any length, from the kernel, from a file that someone sent, or from a fuzzer: so nothing
+ * in it is believed that contradicts itself. Every mapping that comes out is one that could be (first < end, not below
+ * the mapping before it, no figure larger than the mapping); what is none is counted as strange and left out.
  *
  *     bytes --feed--> line[512] --header--> the mapping that is open --next header, or end--> visit
  *                               '--field--> a figure of it
@@ -25,8 +25,8 @@ typedef struct fallow__smaps {
     bool grows_down;       /* of `open` */
     uint64_t before_first; /* the mapping before: where it lies */
     uint64_t before_end;
-    bool before_is_guard;  /* a few pages of addresses without access and name */
-    bool before_is_plain;  /* private memory without a name */
+    bool before_is_guard; /* a few pages of addresses without access and name */
+    bool before_is_plain; /* private memory without a name */
     size_t line_bytes;
     char line[512];
 } fallow__smaps;

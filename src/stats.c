@@ -24,9 +24,9 @@ typedef struct field {
     const char *meaning; /* one sentence */
 } field;
 
-#define FIELD(name, metric, kind, meaning)                                          \
-    {                                                                               \
-        #name, "fallow_arena_" metric, kind, offsetof(fallow_arena_stats, name), meaning \
+#define FIELD(name, metric, kind, meaning)                                               \
+    {                                                                                    \
+#name, "fallow_arena_" metric, kind, offsetof(fallow_arena_stats, name), meaning \
     }
 
 static const field fields[] = {
@@ -136,9 +136,10 @@ static void write_text(fallow__writer *writer, const fallow__named_stats *named)
         uint64_t number = fields[i].kind != MODE ? number_of(&fields[i], &named->stats) : 0;
         fallow__write_text(writer, "  ");
         fallow__write_text(writer, fields[i].name);
-        fallow__write_before_column(writer, 38, fields[i].kind == MODE    ? mode_of(&named->stats)
-                                                : fields[i].kind == BYTES ? fallow__size_words(number).text
-                                                                          : fallow__number_words(number).text);
+        fallow__write_before_column(writer, 38,
+                                    fields[i].kind == MODE    ? mode_of(&named->stats)
+                                    : fields[i].kind == BYTES ? fallow__size_words(number).text
+                                                              : fallow__number_words(number).text);
         fallow__write_text(writer, "   ");
         fallow__write_text(writer, fields[i].meaning);
         fallow__write_text(writer, "\n");

@@ -1621,8 +1621,8 @@ bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, siz
     while (is_readable && next < end) {
         const area *a = area_at(next);
         size_t index = a != NULL ? span_at(a, (uint64_t)(next - a->base) / sim.page_bytes) : 0;
-        is_readable = a != NULL && a->spans[index].state == SIM_COMMITTED &&
-                      a->spans[index].protection != FALLOW_PROTECTION_NONE;
+        is_readable =
+            a != NULL && a->spans[index].state == SIM_COMMITTED && a->spans[index].protection != FALLOW_PROTECTION_NONE;
         next = is_readable ? page_address(a, span_end(a, index)) : end;
     }
     if (is_readable) {

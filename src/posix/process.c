@@ -157,16 +157,15 @@ fallow_status fallow__os_figures_of(uint64_t process_id, fallow__os_figures *fig
     fallow__os_figures figures = {0};
     uint64_t library_bytes = 0;
     const fallow__posix_field fields[] = {
-        {"VmSize:", &figures.virtual_bytes},   {"VmPeak:", &figures.peak_virtual_bytes},
-        {"VmRSS:", &figures.resident_bytes},   {"VmHWM:", &figures.peak_resident_bytes},
-        {"VmData:", &figures.data_bytes},      {"VmStk:", &figures.stack_bytes},
-        {"VmExe:", &figures.code_bytes},       {"VmLib:", &library_bytes},
-        {"VmSwap:", &figures.swapped_bytes},   {"VmPTE:", &figures.page_table_bytes},
+        {"VmSize:", &figures.virtual_bytes}, {"VmPeak:", &figures.peak_virtual_bytes},
+        {"VmRSS:", &figures.resident_bytes}, {"VmHWM:", &figures.peak_resident_bytes},
+        {"VmData:", &figures.data_bytes},    {"VmStk:", &figures.stack_bytes},
+        {"VmExe:", &figures.code_bytes},     {"VmLib:", &library_bytes},
+        {"VmSwap:", &figures.swapped_bytes}, {"VmPTE:", &figures.page_table_bytes},
         {"Threads:", &figures.thread_count},
     };
     proc_path(process_id, "status", path);
-    if (!read_status(path, &figures) ||
-        !fallow__posix_read_fields(path, fields, sizeof fields / sizeof fields[0])) {
+    if (!read_status(path, &figures) || !fallow__posix_read_fields(path, fields, sizeof fields / sizeof fields[0])) {
         return refusal(errno, error_out);
     }
     figures.code_bytes += library_bytes;
@@ -299,7 +298,8 @@ static bool nearest_group(const hierarchy *h, const char *group, fallow__os_limi
     char directory[PATH_BYTES] = "";
     size_t root_length = strcmp(h->root, "/") == 0 ? 0 : strlen(h->root);
     /* a group outside of what is mounted, as in a container without a namespace of its own: the mounted one it is */
-    bool is_below = strncmp(group, h->root, root_length) == 0 && (group[root_length] == '/' || group[root_length] == '\0');
+    bool is_below =
+        strncmp(group, h->root, root_length) == 0 && (group[root_length] == '/' || group[root_length] == '\0');
     if (!append(directory, h->mount) || (is_below && !append(directory, group + root_length))) {
         return false;
     }

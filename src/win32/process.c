@@ -1,6 +1,6 @@
 /* Seeing a process on Windows: VirtualQueryEx tells its mappings, the working set what of them is in memory.
  *
- * A stack is an allocation with a guard page, below which its addresses are only reserved and above which it is used. */
+ * A stack is an allocation with a guard page: below that its addresses are only reserved, above that it is used. */
 #include "win32.h"
 
 #include <string.h>
@@ -10,9 +10,12 @@ uint64_t fallow__os_process_id(void)
     return GetCurrentProcessId();
 }
 
-/* Whatever of the rights can be had; NULL with GetLastError(). */
+/* NULL with GetLastError(). This process is its pseudo handle: Wine 8.0 tells more about that. */
 static HANDLE open_process(uint64_t process_id, DWORD rights)
 {
+    if (process_id == fallow__os_process_id()) {
+        return GetCurrentProcess();
+    }
     if (process_id > UINT32_MAX) {
         SetLastError(ERROR_INVALID_PARAMETER);
         return NULL;
@@ -37,13 +40,16 @@ enum {
     PAGES_AT_ONCE = 256 /* of which is asked whether they are in memory: 4 KiB of stack */
 };
 
-/* false where the system does not tell: Wine 8.0 of another process. */
+/* false where the system does not tell. Wine 8.0 answers about another process that nothing is there. */
 static bool resident_in(HANDLE process, uint64_t first, uint64_t size_bytes, uint64_t *resident_out)
 {
     PSAPI_WORKING_SET_EX_INFORMATION pages[PAGES_AT_ONCE];
     const size_t page_bytes = fallow__os_page_bytes();
     uint64_t resident_bytes = 0;
     uint64_t page_count = size_bytes / page_bytes;
+    if (process != GetCurrentProcess() && fallow__win32_later_get()->wine_version != NULL) {
+        return false;
+    }
     for (uint64_t page = 0; page < page_count;) {
         DWORD count = 0;
         for (; count < PAGES_AT_ONCE && page < page_count; count++, page++) {
@@ -98,8 +104,6 @@ static void describe(HANDLE process, const MEMORY_BASIC_INFORMATION *found, void
         read_protection(found->Protect, &mapping);
         mapping.committed_bytes = mapping.is_private && mapping.is_writable ? found->RegionSize : 0;
         mapping.has_resident = resident_in(process, first, found->RegionSize, &mapping.resident_bytes);
-    } else {
-        mapping.has_resident = true; /* nothing */
     }
     if (is_committed && (found->Protect & PAGE_GUARD) != 0 && mapping.is_private) {
         *stack_base = found->AllocationBase;
@@ -156,8 +160,8 @@ bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, siz
     if (process == NULL) {
         return false;
     }
-    bool is_read = ReadProcessMemory(process, (const void *)(uintptr_t)address, bytes_out, size_bytes, &got) &&
-                   got == size_bytes;
+    bool is_read =
+        ReadProcessMemory(process, (const void *)(uintptr_t)address, bytes_out, size_bytes, &got) && got == size_bytes;
     (void)CloseHandle(process);
     return is_read;
 }

@@ -1,5 +1,5 @@
-/* fallow top: the summary of explain, again and again. On a terminal each look takes the place of the one before it; in a
- * pipe or a file it is one line. */
+/* fallow top: the summary of explain, again and again. On a terminal each look takes the place of the one before it; in
+ * a pipe or a file it is one line. */
 #include "system.h"
 #include "tool.h"
 
@@ -26,7 +26,8 @@ static void print_line(const fallow__explain *report, uint64_t elapsed_ns)
     if (is_seen) {
         printf("reserved %s  committed %s  ", text_size(reserved).text, text_size(report->total.committed_bytes).text);
     }
-    printf("RSS %s", text_size(report->has_resident ? report->total.resident_bytes : report->figures.resident_bytes).text);
+    printf("RSS %s",
+           text_size(report->has_resident ? report->total.resident_bytes : report->figures.resident_bytes).text);
     if (is_seen) {
         printf("  lazy %s", text_size(report->total.lazy_bytes).text);
     }

@@ -63,7 +63,8 @@ bool system_is_terminal(void)
 
 void system_sleep_ns(uint64_t duration_ns)
 {
-    struct timespec left = {.tv_sec = (time_t)(duration_ns / 1000000000u), .tv_nsec = (long)(duration_ns % 1000000000u)};
+    struct timespec left = {.tv_sec = (time_t)(duration_ns / 1000000000u),
+                            .tv_nsec = (long)(duration_ns % 1000000000u)};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
 }
