@@ -251,7 +251,8 @@ enum {
 size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *figures, uint64_t map_count,
                          fallow__os_limit limits_out[FALLOW__OS_LIMITS_MAX]);
 
-/* Copy memory of a process, all or nothing; false if it may not be read, or is not there. */
+/* Copy memory of a process, all or nothing; false if this program may not read it, or it is not there. What faults in
+ * that process may be read all the same: Linux looks behind protections. */
 bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes);
 
 /* --- last words -------------------------------------------------------------------------------------------- */

@@ -70,8 +70,8 @@ static char name_character(char given)
     return given > 0x1f && given < 0x7f && strchr("\\`$[]", given) == NULL ? given : '_';
 }
 
-/* Show "fallow: NAME" in /proc/PID/maps. A kernel that cannot is asked once per process; what is only about this mapping
- * is no reason to stop: no mapping left to split (ENOMEM), or large pages, which are no anonymous memory (EBADF). */
+/* Show "fallow: NAME" in /proc/PID/maps. A kernel that cannot is asked once per process; what is only about this
+ * mapping is no reason to stop: no mapping left to split (ENOMEM), or large pages, which are not anonymous (EBADF). */
 static void apply_name(const fallow_region *region, void *base, size_t size_bytes)
 {
     static const char prefix[] = "fallow: ";
