@@ -5,31 +5,70 @@
 #include "os.h"
 
 typedef struct entry {
-    fallow_arena *arena; /* NULL: free */
+    fallow_arena *arena;
     const char *name;
-    uint64_t id; /* 1 for the first arena of the program, never used again */
-    uint64_t process_id;
+    uint64_t id;           /* 1 for the first arena of the program, never used again */
+    uint64_t viewer_count; /* those who look at it now: it is not destroyed meanwhile */
     bool is_inherited;
 } entry;
 
-/* All of it under the lock. The entries in use are the first ones, in the order of their ids. */
-static fallow__os_once lock_once;
+/* All of it under the lock, in which nothing else is asked for. The entries in use are the first ones, in the order of
+ * their ids. */
+static fallow__os_once list_once;
 static fallow__os_lock list_lock;
+static fallow__os_event viewer_left;
 static entry entries[FALLOW__ARENAS_LISTED];
 static size_t entry_count;
 static uint64_t last_id;
-static uint64_t unlisted_count; /* of process_of_unlisted */
-static uint64_t process_of_unlisted;
+static uint64_t unlisted_count;
 
-static void make_lock(void)
+static void entry_remove(size_t index)
+{
+    entry_count--;
+    memmove(&entries[index], &entries[index + 1], (entry_count - index) * sizeof entries[0]);
+}
+
+static void before_fork(void)
+{
+    fallow__os_lock_acquire(&list_lock);
+}
+
+static void after_fork_in_parent(void)
+{
+    fallow__os_lock_release(&list_lock);
+}
+
+/* Only the thread that forked is here, and it looks at nothing. Those that are not inherited are gone. */
+static void after_fork_in_child(void)
 {
     fallow__os_lock_init(&list_lock);
+    fallow__os_event_init(&viewer_left);
+    for (size_t index = entry_count; index-- > 0;) {
+        entries[index].viewer_count = 0;
+        if (!entries[index].is_inherited) {
+            entry_remove(index);
+        }
+    }
+}
+
+/* Where forks cannot be followed, a child that forked while another thread was in here would wait for ever; nothing can
+ * be done about it. */
+static void list_begin(void)
+{
+    fallow__os_lock_init(&list_lock);
+    fallow__os_event_init(&viewer_left);
+    (void)fallow__os_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 static void list_acquire(void)
 {
-    fallow__os_run_once(&lock_once, make_lock);
+    fallow__os_run_once(&list_once, list_begin);
     fallow__os_lock_acquire(&list_lock);
+}
+
+static void list_release(void)
+{
+    fallow__os_lock_release(&list_lock);
 }
 
 static size_t index_of(const fallow_arena *arena)
@@ -41,83 +80,73 @@ static size_t index_of(const fallow_arena *arena)
     return index;
 }
 
-static void entry_remove(size_t index)
-{
-    entry_count--;
-    memmove(&entries[index], &entries[index + 1], (entry_count - index) * sizeof entries[0]);
-}
-
-static bool is_here(const entry *e, uint64_t process_id)
-{
-    return e->is_inherited || e->process_id == process_id;
-}
-
-/* Entries of arenas that stayed behind in the process that this one was forked from. */
-static void forget_others(uint64_t process_id)
-{
-    for (size_t index = entry_count; index-- > 0;) {
-        if (!is_here(&entries[index], process_id)) {
-            entry_remove(index);
-        }
-    }
-}
-
 void fallow__arenas_enter(fallow_arena *arena, const char *name, bool is_inherited)
 {
-    uint64_t process_id = fallow__os_process_id();
     list_acquire();
-    if (process_of_unlisted != process_id) {
-        process_of_unlisted = process_id;
-        unlisted_count = 0;
-    }
-    if (entry_count == FALLOW__ARENAS_LISTED) {
-        forget_others(process_id);
-    }
     size_t stale = index_of(arena); /* its memory went without fallow_arena_destroy, and was given out again */
     if (stale < entry_count) {
         entry_remove(stale);
     }
     last_id++;
     if (entry_count < FALLOW__ARENAS_LISTED) {
-        entries[entry_count++] = (entry){arena, name, last_id, process_id, is_inherited};
+        entries[entry_count++] = (entry){.arena = arena, .name = name, .id = last_id, .is_inherited = is_inherited};
     } else {
         unlisted_count++;
     }
-    fallow__os_lock_release(&list_lock);
+    list_release();
 }
 
 void fallow__arenas_leave(fallow_arena *arena)
 {
     list_acquire();
     size_t index = index_of(arena);
+    while (index < entry_count && entries[index].viewer_count != 0) {
+        fallow__os_event_wait(&viewer_left, &list_lock, UINT64_MAX);
+        index = index_of(arena); /* others may have moved */
+    }
     if (index < entry_count) {
         entry_remove(index);
-    } else if (unlisted_count > 0 && process_of_unlisted == fallow__os_process_id()) {
+    } else if (unlisted_count > 0) {
         unlisted_count--;
     }
-    fallow__os_lock_release(&list_lock);
+    list_release();
 }
 
-void fallow__arenas_visit(fallow__arenas_visitor visit, void *context)
+bool fallow__arenas_view(uint64_t after_id, const fallow_arena *wanted, fallow__arena_view *view_out)
 {
-    uint64_t process_id = fallow__os_process_id();
-    bool is_going_on = true;
     list_acquire();
-    for (size_t index = 0; index < entry_count && is_going_on; index++) {
-        const entry *e = &entries[index];
-        if (is_here(e, process_id)) {
-            is_going_on = visit(context, e->arena, e->name, e->id);
-        }
+    size_t index = 0;
+    while (index < entry_count &&
+           (entries[index].id <= after_id || (wanted != NULL && entries[index].arena != wanted))) {
+        index++;
     }
-    fallow__os_lock_release(&list_lock);
+    bool is_found = index < entry_count;
+    if (is_found) {
+        entry *e = &entries[index];
+        e->viewer_count++;
+        *view_out = (fallow__arena_view){.arena = e->arena, .name = e->name, .id = e->id};
+    }
+    list_release();
+    return is_found;
+}
+
+void fallow__arenas_unview(const fallow__arena_view *view)
+{
+    list_acquire();
+    size_t index = index_of(view->arena);
+    entries[index].viewer_count--;
+    bool is_last = entries[index].viewer_count == 0;
+    list_release();
+    if (is_last) {
+        fallow__os_event_wake(&viewer_left);
+    }
 }
 
 uint64_t fallow__arenas_unlisted(void)
 {
-    uint64_t process_id = fallow__os_process_id();
     list_acquire();
-    uint64_t count = process_of_unlisted == process_id ? unlisted_count : 0;
-    fallow__os_lock_release(&list_lock);
+    uint64_t count = unlisted_count;
+    list_release();
     return count;
 }
 

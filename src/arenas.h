@@ -1,7 +1,7 @@
 /* How arenas are found by those who did not create them: in this process by a list, in any process by a mark.
  *
  * The list is for statistics. It lies in static memory, not in the arenas: a forked child goes on with a copy of it,
- * and may not have the arenas (FALLOW_ARENA_NO_FORK): then the entry counts in the process it was made in only.
+ * and may not have the arenas (FALLOW_ARENA_NO_FORK).
  *
  * The mark is for `explain`, which looks at mappings, of other processes too, and also where the kernel shows no names.
  * Every reservation of an arena carries one near its start. It holds its own address, so a copy elsewhere is none.
@@ -22,10 +22,17 @@ void fallow__arenas_enter(fallow_arena *arena, const char *name, bool is_inherit
 /* It is about to be destroyed. Returns when nobody looks at it any more. */
 void fallow__arenas_leave(fallow_arena *arena);
 
-/* Call visit for each listed arena of this process, oldest first, until it returns false. The arenas stay alive
- * meanwhile: visit must not create or destroy one. */
-typedef bool (*fallow__arenas_visitor)(void *context, fallow_arena *arena, const char *name, uint64_t id);
-void fallow__arenas_visit(fallow__arenas_visitor visit, void *context);
+/* One arena, looked at: it is not destroyed before fallow__arenas_unview, which follows soon. */
+typedef struct fallow__arena_view {
+    fallow_arena *arena;
+    const char *name;
+    uint64_t id; /* 1 for the first arena of the program, never used again */
+} fallow__arena_view;
+
+/* Look at the listed arena of this process that was created next after an id (0: at the oldest), or at `wanted`
+ * (optional) if it was. false if there is none. */
+bool fallow__arenas_view(uint64_t after_id, const fallow_arena *wanted, fallow__arena_view *view_out);
+void fallow__arenas_unview(const fallow__arena_view *view);
 
 /* How many arenas of this process are not listed, because the list was full. */
 uint64_t fallow__arenas_unlisted(void);

@@ -86,39 +86,28 @@ static const char *mode_of(const fallow_arena_stats *stats)
 
 /* --- which arenas -------------------------------------------------------------------------------------------- */
 
-/* Of one arena, or of the next one of all. */
-typedef struct search {
-    fallow__named_stats *named;
-    const fallow_arena *wanted; /* NULL: whichever has an id after named->id */
-    bool is_found;
-} search;
-
-static bool take_wanted(void *context, fallow_arena *arena, const char *name, uint64_t id)
+static bool read_view(uint64_t after_id, const fallow_arena *wanted, fallow__named_stats *named_out)
 {
-    search *s = context;
-    if (s->wanted != NULL ? arena != s->wanted : id <= s->named->id) {
-        return true;
+    fallow__arena_view view;
+    if (!fallow__arenas_view(after_id, wanted, &view)) {
+        return false;
     }
-    s->is_found = true;
-    s->named->id = id;
-    memcpy(s->named->name, name, sizeof s->named->name);
-    fallow_arena_read_stats(arena, &s->named->stats);
-    return false;
+    named_out->id = view.id;
+    memcpy(named_out->name, view.name, sizeof named_out->name);
+    fallow_arena_read_stats(view.arena, &named_out->stats);
+    fallow__arenas_unview(&view);
+    return true;
 }
 
 bool fallow__stats_next(fallow__named_stats *named_inout)
 {
-    search s = {.named = named_inout};
-    fallow__arenas_visit(take_wanted, &s);
-    return s.is_found;
+    return read_view(named_inout->id, NULL, named_inout);
 }
 
 static void stats_of(fallow_arena *arena, fallow__named_stats *named_out)
 {
     *named_out = (fallow__named_stats){0};
-    search s = {.named = named_out, .wanted = arena};
-    fallow__arenas_visit(take_wanted, &s);
-    if (!s.is_found) { /* not listed: without a name and number */
+    if (!read_view(0, arena, named_out)) { /* not listed: without a name and number */
         fallow_arena_read_stats(arena, &named_out->stats);
     }
 }
