@@ -44,21 +44,20 @@ static void add_sums(fallow__sums *sums, const fallow__sums *more)
     add(&sums->swapped_bytes, more->swapped_bytes);
 }
 
-/* Insert a piece into a list that is sorted, largest first; what falls off its end is the smallest. */
-static void keep_largest(fallow__piece *pieces, size_t *count, size_t room, const fallow__piece *piece,
-                         uint64_t (*size_of)(const fallow__piece *))
+/* Insert a piece into a list; what falls off its end is the smallest. */
+static void keep_largest(fallow__pieces *pieces, const fallow__piece *piece, uint64_t (*size_of)(const fallow__piece *))
 {
-    size_t place = *count;
-    while (place > 0 && size_of(&pieces[place - 1]) < size_of(piece)) {
+    size_t place = pieces->count;
+    while (place > 0 && size_of(&pieces->at[place - 1]) < size_of(piece)) {
         place--;
     }
-    if (place == room) {
+    if (place == FALLOW__PIECES) {
         return;
     }
-    size_t moved = (*count < room ? *count : room - 1) - place;
-    memmove(&pieces[place + 1], &pieces[place], moved * sizeof *pieces);
-    pieces[place] = *piece;
-    *count += *count < room;
+    size_t moved = (pieces->count < FALLOW__PIECES ? pieces->count : FALLOW__PIECES - 1) - place;
+    memmove(&pieces->at[place + 1], &pieces->at[place], moved * sizeof *piece);
+    pieces->at[place] = *piece;
+    pieces->count += pieces->count < FALLOW__PIECES;
 }
 
 static uint64_t virtual_of(const fallow__piece *piece)
@@ -73,12 +72,16 @@ static uint64_t resident_of(const fallow__piece *piece)
 
 static void close_piece(fallow__explain *report)
 {
-    if (report->piece.end == 0) {
+    const fallow__piece *piece = &report->piece;
+    if (piece->end == 0) {
         return;
     }
-    keep_largest(report->largest, &report->largest_count, FALLOW__LARGEST, &report->piece, virtual_of);
-    if (report->piece.sums.resident_bytes != 0) {
-        keep_largest(report->resident, &report->resident_count, FALLOW__RESIDENT, &report->piece, resident_of);
+    keep_largest(&report->largest, piece, virtual_of);
+    if (piece->sums.resident_bytes != 0) {
+        keep_largest(&report->resident, piece, resident_of);
+    }
+    if (piece->group == FALLOW__GROUP_ARENA) {
+        keep_largest(&report->arenas, piece, virtual_of);
     }
     report->piece.end = 0;
 }
@@ -160,15 +163,26 @@ static void take_slice(fallow__explain *report, const slice *s)
     add_sums(&piece->sums, &sums);
 }
 
+static bool may_hold_mark(const fallow__os_mapping *mapping)
+{
+    return mapping->kind != FALLOW__OS_FILE && mapping->is_private && mapping->is_readable && mapping->is_writable;
+}
+
+static bool peek_mark(const fallow__explain *report, uint64_t address, const fallow__os_mapping *mapping,
+                      fallow__mark *mark_out)
+{
+    unsigned char bytes[FALLOW__MARK_WITHIN_BYTES];
+    return mapping->end - address >= sizeof bytes &&
+           fallow__os_peek(report->process_id, address, bytes, sizeof bytes) &&
+           fallow__mark_find(bytes, sizeof bytes, address, mark_out);
+}
+
 /* Whether a reservation of an arena starts here. Only memory that could hold its head is looked into. */
 static bool region_starts(fallow__explain *report, uint64_t address, const fallow__os_mapping *mapping)
 {
-    unsigned char bytes[FALLOW__MARK_WITHIN_BYTES];
     fallow__mark mark;
-    if (report->process_id == FALLOW__PROCESS_NONE || mapping->kind == FALLOW__OS_FILE || !mapping->is_private ||
-        !mapping->is_writable || !mapping->is_readable || mapping->end - address < sizeof bytes ||
-        !fallow__os_peek(report->process_id, address, bytes, sizeof bytes) ||
-        !fallow__mark_find(bytes, sizeof bytes, address, &mark)) {
+    if (report->process_id == FALLOW__PROCESS_NONE || !may_hold_mark(mapping) ||
+        !peek_mark(report, address, mapping, &mark)) {
         return false;
     }
     report->region.end = mark.region_first + mark.region_bytes;
@@ -176,9 +190,31 @@ static bool region_starts(fallow__explain *report, uint64_t address, const fallo
     return true;
 }
 
-bool fallow__explain_mapping(void *context, const fallow__os_mapping *mapping)
+/* A system joins neighbours that are alike: an arena's head may be the end of a mapping that begins below it. Then what
+ * lies behind is the arena's: addresses only. Returns the address of the head, or the mapping's end. */
+static uint64_t find_joined_head(const fallow__explain *report, uint64_t first, const fallow__os_mapping *mapping,
+                                 bool is_reserved_behind)
 {
-    fallow__explain *report = context;
+    enum {
+        SEARCHED_PAGES = 64 /* the head, and the bookkeeping behind it that is in use: 256 KiB, an arena of 5 GiB */
+    };
+    const uint64_t page_bytes = fallow__os_page_bytes();
+    fallow__mark mark;
+    if (report->process_id == FALLOW__PROCESS_NONE || !is_reserved_behind || !may_hold_mark(mapping)) {
+        return mapping->end;
+    }
+    uint64_t address = mapping->end;
+    for (unsigned page = 0; page < SEARCHED_PAGES && address - first > page_bytes; page++) {
+        address -= page_bytes;
+        if (peek_mark(report, address, mapping, &mark)) {
+            return address;
+        }
+    }
+    return mapping->end;
+}
+
+static void take_mapping(fallow__explain *report, const fallow__os_mapping *mapping, bool is_reserved_behind)
+{
     bool is_named = strncmp(mapping->name, arena_prefix, sizeof arena_prefix - 1) == 0;
     bool is_reserved = mapping->kind == FALLOW__OS_RESERVED;
     report->has_resident |= mapping->has_resident;
@@ -191,6 +227,9 @@ bool fallow__explain_mapping(void *context, const fallow__os_mapping *mapping)
         if (is_inside && report->region.end < s.end) {
             s.end = report->region.end;
         }
+        if (!is_inside) {
+            s.end = find_joined_head(report, first, mapping, is_reserved_behind);
+        }
         if (is_inside || is_named) {
             s.group = is_reserved ? FALLOW__GROUP_ARENA_RESERVED : FALLOW__GROUP_ARENA;
             s.name = is_inside ? report->region.name : mapping->name + sizeof arena_prefix - 1;
@@ -202,11 +241,26 @@ bool fallow__explain_mapping(void *context, const fallow__os_mapping *mapping)
         take_slice(report, &s);
         first = s.end;
     }
+}
+
+bool fallow__explain_mapping(void *context, const fallow__os_mapping *mapping)
+{
+    fallow__explain *report = context;
+    if (report->waiting.end != 0) {
+        bool is_reserved_behind =
+            mapping->first == report->waiting.end && mapping->kind == FALLOW__OS_RESERVED && mapping->is_private;
+        take_mapping(report, &report->waiting, is_reserved_behind);
+    }
+    report->waiting = *mapping;
     return true;
 }
 
 void fallow__explain_end(fallow__explain *report)
 {
+    if (report->waiting.end != 0) {
+        take_mapping(report, &report->waiting, false);
+        report->waiting.end = 0;
+    }
     close_piece(report);
 }
 
@@ -528,10 +582,10 @@ static void write_what(fallow__writer *writer, const fallow__piece *piece)
     }
 }
 
-static void write_pieces(fallow__writer *writer, const fallow__explain *report, const fallow__piece *pieces,
-                         size_t count, const char *title)
+static void write_pieces(fallow__writer *writer, const fallow__explain *report, const fallow__pieces *pieces,
+                         const char *title)
 {
-    if (count == 0) {
+    if (pieces->count == 0) {
         return;
     }
     fallow__write_text(writer, "\n");
@@ -539,13 +593,13 @@ static void write_pieces(fallow__writer *writer, const fallow__explain *report, 
     fallow__write_text(writer, "\n");
     write_columns(writer, 0);
     fallow__write_text(writer, "  from            what\n");
-    for (size_t i = 0; i < count; i++) {
-        write_sums(writer, report, &pieces[i].sums, 0);
+    for (size_t i = 0; i < pieces->count; i++) {
+        write_sums(writer, report, &pieces->at[i].sums, 0);
         fallow__write_text(writer, "  ");
-        fallow__write_hex(writer, pieces[i].first);
+        fallow__write_hex(writer, pieces->at[i].first);
         fallow__write_text(writer, " ");
         fallow__write_to_column(writer, 4 * FIGURE_WIDTH + 18);
-        write_what(writer, &pieces[i]);
+        write_what(writer, &pieces->at[i]);
         fallow__write_text(writer, "\n");
     }
 }
@@ -708,8 +762,9 @@ static void write_as_text(const fallow__explain *report, bool is_summary, fallow
         write_nearest(writer, report);
         return;
     }
-    write_pieces(writer, report, report->largest, report->largest_count, "The largest by addresses");
-    write_pieces(writer, report, report->resident, report->resident_count, "The largest by memory");
+    write_pieces(writer, report, &report->largest, "The largest by addresses");
+    write_pieces(writer, report, &report->resident, "The largest by memory");
+    write_pieces(writer, report, &report->arenas, "The largest arenas of fallow");
     write_limits(writer, report);
     if (report->is_own) {
         write_arenas(writer);
@@ -769,20 +824,19 @@ static void write_json_sums(fallow__writer *writer, bool *is_first, const fallow
     write_json_number(writer, is_first, "swapped_bytes", is_told ? sums->swapped_bytes : UINT64_MAX);
 }
 
-static void write_json_pieces(fallow__writer *writer, const fallow__explain *report, const fallow__piece *pieces,
-                              size_t count)
+static void write_json_pieces(fallow__writer *writer, const fallow__explain *report, const fallow__pieces *pieces)
 {
     fallow__write_text(writer, "[");
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < pieces->count; i++) {
         bool is_first = true;
         fallow__write_text(writer, i == 0 ? "{" : ",{");
-        write_json_address(writer, &is_first, "first", pieces[i].first);
-        write_json_address(writer, &is_first, "end", pieces[i].end);
-        write_json_text(writer, &is_first, "kind", words_of_groups[pieces[i].group].key);
-        write_json_text(writer, &is_first, "name", pieces[i].name);
-        write_json_text(writer, &is_first, "probably", pieces[i].guess);
-        write_json_bool(writer, &is_first, "is_estimate", pieces[i].is_estimate);
-        write_json_sums(writer, &is_first, report, &pieces[i].sums);
+        write_json_address(writer, &is_first, "first", pieces->at[i].first);
+        write_json_address(writer, &is_first, "end", pieces->at[i].end);
+        write_json_text(writer, &is_first, "kind", words_of_groups[pieces->at[i].group].key);
+        write_json_text(writer, &is_first, "name", pieces->at[i].name);
+        write_json_text(writer, &is_first, "probably", pieces->at[i].guess);
+        write_json_bool(writer, &is_first, "is_estimate", pieces->at[i].is_estimate);
+        write_json_sums(writer, &is_first, report, &pieces->at[i].sums);
         fallow__write_text(writer, "}");
     }
     fallow__write_text(writer, "]");
@@ -850,9 +904,11 @@ static void write_as_json(const fallow__explain *report, bool is_summary, fallow
     write_json_text(writer, &is_first, "nearest_limit", nearest != NULL ? nearest->name : NULL);
     if (!is_summary) {
         write_key(writer, &is_first, "largest");
-        write_json_pieces(writer, report, report->largest, report->largest_count);
+        write_json_pieces(writer, report, &report->largest);
         write_key(writer, &is_first, "largest_resident");
-        write_json_pieces(writer, report, report->resident, report->resident_count);
+        write_json_pieces(writer, report, &report->resident);
+        write_key(writer, &is_first, "largest_arenas");
+        write_json_pieces(writer, report, &report->arenas);
         write_key(writer, &is_first, "limits");
         write_json_limits(writer, report);
         write_key(writer, &is_first, "arenas");

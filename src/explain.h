@@ -37,10 +37,15 @@ typedef struct fallow__piece {
 } fallow__piece;
 
 enum {
-    FALLOW__LARGEST = 12,    /* pieces that are told, by addresses */
-    FALLOW__RESIDENT = 8,    /* and by memory */
+    FALLOW__PIECES = 12,     /* that are told */
     FALLOW__PROCESS_NONE = 0 /* for text of nobody knows which process */
 };
+
+/* Largest first. */
+typedef struct fallow__pieces {
+    size_t count;
+    fallow__piece at[FALLOW__PIECES];
+} fallow__pieces;
 
 typedef struct fallow__explain {
     uint64_t process_id;
@@ -54,15 +59,15 @@ typedef struct fallow__explain {
     bool has_resident;             /* the mappings tell what is resident */
     uint64_t strange_lines;        /* of a text that was read in place of a process */
 
-    fallow__piece piece; /* the one that grows; none while its end is 0 */
+    fallow__os_mapping waiting; /* for what lies behind it; none while its end is 0 */
+    fallow__piece piece;        /* the one that grows; none while its end is 0 */
     struct {
         uint64_t end; /* addresses below it belong to the reservation that was found last */
         char name[FALLOW_NAME_BYTES];
     } region;
-    size_t largest_count;
-    size_t resident_count;
-    fallow__piece largest[FALLOW__LARGEST];
-    fallow__piece resident[FALLOW__RESIDENT];
+    fallow__pieces largest;  /* by addresses */
+    fallow__pieces resident; /* by memory */
+    fallow__pieces arenas;   /* fallow's, by addresses: also where there are larger things */
 
     size_t limit_count;
     fallow__os_limit limits[FALLOW__OS_LIMITS_MAX];

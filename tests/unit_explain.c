@@ -398,9 +398,9 @@ static void arenas_are_listed_while_they_live(void **state)
 
 static const fallow__piece *piece_named(const fallow__explain *report, const char *name)
 {
-    for (size_t i = 0; i < report->largest_count; i++) {
-        if (strcmp(report->largest[i].name, name) == 0) {
-            return &report->largest[i];
+    for (size_t i = 0; i < report->arenas.count; i++) {
+        if (strcmp(report->arenas.at[i].name, name) == 0) {
+            return &report->arenas.at[i];
         }
     }
     return NULL;
@@ -443,6 +443,36 @@ static void arenas_are_found_among_mappings(void **state)
     fallow_arena_destroy(two);
 }
 
+/* Memory right below an arena, which Linux makes one mapping with the arena's head. */
+static void a_head_is_found_behind_a_neighbour(void **state)
+{
+    (void)state;
+    static fallow__explain report;
+    fallow__os_error error;
+    fallow_region below;
+    fallow_arena *arena = create("above", 16 * MIB);
+    assert_int_equal(fallow__explain_read(&report, fallow__os_process_id(), &error), FALLOW_OK);
+    const fallow__piece *piece = piece_named(&report, "above");
+    assert_non_null(piece);
+    uint64_t first = piece->first;
+    uint64_t virtual_bytes = piece->sums.virtual_bytes;
+    const fallow_region_options options = {.hint = (void *)(uintptr_t)(first - MIB), .flags = FALLOW_REGION_EXACT};
+    if (fallow_region_reserve(MIB, &options, &below) != FALLOW_OK) {
+        fallow_arena_destroy(arena);
+        print_message("SKIPPED: the place below the arena is taken\n");
+        skip();
+    }
+    assert_int_equal(fallow_region_commit(&below, 0, MIB), FALLOW_OK);
+    memset(below.base, 1, MIB);
+    assert_int_equal(fallow__explain_read(&report, fallow__os_process_id(), &error), FALLOW_OK);
+    piece = piece_named(&report, "above");
+    assert_non_null(piece);
+    assert_int_equal(piece->first, first);
+    assert_int_equal(piece->sums.virtual_bytes, virtual_bytes);
+    assert_int_equal(fallow_region_release(&below), FALLOW_OK);
+    fallow_arena_destroy(arena);
+}
+
 /* Neighbours that the kernel has made one mapping are told apart by their reservations. */
 static void merged_mappings_are_cut(void **state)
 {
@@ -480,7 +510,7 @@ static void the_largest_are_kept(void **state)
     (void)state;
     static fallow__explain report;
     test_random random = test_seed("the_largest_are_kept");
-    uint64_t largest[FALLOW__LARGEST] = {0};
+    uint64_t largest[FALLOW__PIECES] = {0};
     uint64_t address = 0;
     fallow__explain_begin(&report, FALLOW__PROCESS_NONE);
     for (int i = 0; i < 500; i++) {
@@ -488,7 +518,7 @@ static void the_largest_are_kept(void **state)
         fallow__os_mapping mapping = {.first = address + 1, .end = address + 1 + size_bytes, .is_private = true};
         (void)fallow__explain_mapping(&report, &mapping);
         address = mapping.end;
-        for (size_t place = 0; place < FALLOW__LARGEST; place++) {
+        for (size_t place = 0; place < FALLOW__PIECES; place++) {
             if (size_bytes > largest[place]) {
                 uint64_t smaller = largest[place];
                 largest[place] = size_bytes;
@@ -497,9 +527,9 @@ static void the_largest_are_kept(void **state)
         }
     }
     fallow__explain_end(&report);
-    assert_int_equal(report.largest_count, FALLOW__LARGEST);
-    for (size_t i = 0; i < FALLOW__LARGEST; i++) {
-        assert_int_equal(report.largest[i].sums.virtual_bytes, largest[i]);
+    assert_int_equal(report.largest.count, FALLOW__PIECES);
+    for (size_t i = 0; i < FALLOW__PIECES; i++) {
+        assert_int_equal(report.largest.at[i].sums.virtual_bytes, largest[i]);
     }
 }
 
@@ -653,6 +683,7 @@ int main(void)
         cmocka_unit_test(a_mark_is_found_where_it_is),
         cmocka_unit_test(arenas_are_listed_while_they_live),
         cmocka_unit_test(arenas_are_found_among_mappings),
+        cmocka_unit_test(a_head_is_found_behind_a_neighbour),
         cmocka_unit_test(merged_mappings_are_cut),
         cmocka_unit_test(the_largest_are_kept),
         cmocka_unit_test(the_nearest_limit),
