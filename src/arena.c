@@ -1121,7 +1121,6 @@ static void part_init(part *p, const fallow_region *region, const part_layout *l
         p->metadata_bytes += plan.last_block_bytes;
     }
     fallow__pages_init(&p->pages, &plan, start + layout->upper_offset, p->blocks);
-    fallow__mark_set(&p->mark, &p->region);
 }
 
 /* The part that fallow__pages_init writes to besides head and upper storage: the last block, if it is not full. */
@@ -1200,6 +1199,7 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
 
 static void part_link(fallow_arena *arena, part *p)
 {
+    fallow__mark_set(&p->mark, &p->region, arena);
     p->previous = arena->newest;
     if (arena->newest != NULL) {
         arena->newest->next = p;

@@ -154,12 +154,13 @@ uint64_t fallow__arenas_unlisted(void)
 
 static const char mark_magic[16] = "fallow arena 1";
 
-void fallow__mark_set(fallow__mark *mark, const fallow_region *region)
+void fallow__mark_set(fallow__mark *mark, const fallow_region *region, const void *arena)
 {
     *mark = (fallow__mark){
         .own_address = (uintptr_t)mark,
         .region_first = (uintptr_t)region->base,
         .region_bytes = region->size_bytes,
+        .arena = (uintptr_t)arena,
     };
     memcpy(mark->name, region->name, sizeof mark->name);
     memcpy(mark->magic, mark_magic, sizeof mark->magic);

@@ -43,10 +43,12 @@ typedef struct fallow__mark {
     uint64_t own_address;
     uint64_t region_first;
     uint64_t region_bytes;
+    uint64_t arena; /* its address: what its reservations have in common */
     char name[FALLOW_NAME_BYTES];
 } fallow__mark;
 
-void fallow__mark_set(fallow__mark *mark, const fallow_region *region);
+/* arena: where it lies. */
+void fallow__mark_set(fallow__mark *mark, const fallow_region *region, const void *arena);
 
 /* Look for the mark of a reservation that starts at an address, in a copy of its first bytes. */
 bool fallow__mark_find(const void *bytes, size_t size_bytes, uint64_t address, fallow__mark *mark_out);

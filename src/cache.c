@@ -569,7 +569,7 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .region = *region,
         .none = FALLOW__ITEM_NONE,
     };
-    fallow__mark_set(&cache->mark, region);
+    fallow__mark_set(&cache->mark, region, caches);
     cache->stacks[0] = barrier_of(cache);
     caches->first = cache;
     cache_own(cache);

@@ -72,10 +72,11 @@ static uint64_t resident_of(const fallow__piece *piece)
 
 static void close_piece(fallow__explain *report)
 {
-    const fallow__piece *piece = &report->piece;
+    fallow__piece *piece = &report->piece;
     if (piece->end == 0) {
         return;
     }
+    piece->is_estimate |= piece->is_cut;
     keep_largest(&report->largest, piece, virtual_of);
     if (piece->sums.resident_bytes != 0) {
         keep_largest(&report->resident, piece, resident_of);
@@ -96,7 +97,7 @@ typedef struct slice {
     uint64_t first;
     uint64_t end;
     fallow__group group;
-    bool is_region_start;
+    uint64_t arena;
     const char *name;
     const char *guess;
     const fallow__os_mapping *mapping;
@@ -104,7 +105,7 @@ typedef struct slice {
 
 static bool continues_piece(const fallow__piece *piece, const slice *s)
 {
-    if (piece->end == 0 || piece->end != s->first || s->is_region_start || strcmp(piece->name, s->name) != 0) {
+    if (piece->end == 0 || piece->end != s->first || piece->arena != s->arena || strcmp(piece->name, s->name) != 0) {
         return false;
     }
     if (is_arena(piece->group) || is_arena(s->group)) {
@@ -152,14 +153,21 @@ static void take_slice(fallow__explain *report, const slice *s)
     add_sums(&report->total, &sums);
     note_idle(report, s, &sums);
     fallow__piece *piece = &report->piece;
+    bool has_memory = s->mapping->resident_bytes != 0;
     if (!continues_piece(piece, s)) {
         close_piece(report);
-        *piece = (fallow__piece){.first = s->first, .group = s->group, .guess = s->guess};
+        *piece = (fallow__piece){
+            .first = s->first,
+            .group = s->group,
+            .guess = s->guess,
+            .arena = s->arena,
+            .is_estimate = has_memory && s->first != s->mapping->first,
+        };
         memcpy(piece->name, s->name, strlen(s->name) + 1); /* names of mappings and regions fit */
     }
     piece->end = s->end;
     piece->group = is_arena(s->group) ? FALLOW__GROUP_ARENA : s->group;
-    piece->is_estimate |= s->end - s->first != s->mapping->end - s->mapping->first && s->mapping->resident_bytes != 0;
+    piece->is_cut = has_memory && s->end != s->mapping->end;
     add_sums(&piece->sums, &sums);
 }
 
@@ -186,6 +194,7 @@ static bool region_starts(fallow__explain *report, uint64_t address, const fallo
         return false;
     }
     report->region.end = mark.region_first + mark.region_bytes;
+    report->region.arena = mark.arena;
     memcpy(report->region.name, mark.name, sizeof report->region.name);
     return true;
 }
@@ -220,10 +229,7 @@ static void take_mapping(fallow__explain *report, const fallow__os_mapping *mapp
     report->has_resident |= mapping->has_resident;
     for (uint64_t first = mapping->first; first < mapping->end;) {
         slice s = {.first = first, .end = mapping->end, .mapping = mapping};
-        if (first >= report->region.end) {
-            s.is_region_start = region_starts(report, first, mapping);
-        }
-        bool is_inside = first < report->region.end;
+        bool is_inside = first < report->region.end || region_starts(report, first, mapping);
         if (is_inside && report->region.end < s.end) {
             s.end = report->region.end;
         }
@@ -233,6 +239,7 @@ static void take_mapping(fallow__explain *report, const fallow__os_mapping *mapp
         if (is_inside || is_named) {
             s.group = is_reserved ? FALLOW__GROUP_ARENA_RESERVED : FALLOW__GROUP_ARENA;
             s.name = is_inside ? report->region.name : mapping->name + sizeof arena_prefix - 1;
+            s.arena = is_inside ? report->region.arena : 0;
         } else {
             s.group = (fallow__group)mapping->kind;
             s.name = mapping->name;
@@ -694,7 +701,7 @@ static void write_arena(fallow__writer *writer, const fallow__named_stats *named
     write_size(writer, stats->backed_bytes);
     fallow__write_text(writer, " may hold memory\n");
     write_reason(writer, stats->in_use_bytes, " in use: live runs\n");
-    write_reason(writer, stats->cached_bytes, " cached: freed, kept by threads for their next requests\n");
+    write_reason(writer, stats->cached_bytes, " cached: freed, kept by threads for their next requests; fallow_arena_trim takes them back\n");
     write_reason(writer, stats->retained_bytes,
                  " retained: freed, kept for the next requests; fallow_arena_trim gives it back\n");
     write_reason(writer, stats->released_lazy_bytes,

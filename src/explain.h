@@ -30,7 +30,9 @@ typedef struct fallow__piece {
     uint64_t first;
     uint64_t end;
     fallow__group group;
-    bool is_estimate; /* shares a mapping with a neighbour: its resident bytes are its share by size */
+    uint64_t arena;   /* of whose reservation it is; 0 = none, or not known */
+    bool is_cut;      /* its end is in the middle of a mapping that has memory */
+    bool is_estimate; /* so is its beginning or its end: its resident bytes are its share by size */
     const char *guess;
     fallow__sums sums;
     char name[128];
@@ -63,6 +65,7 @@ typedef struct fallow__explain {
     fallow__piece piece;        /* the one that grows; none while its end is 0 */
     struct {
         uint64_t end; /* addresses below it belong to the reservation that was found last */
+        uint64_t arena;
         char name[FALLOW_NAME_BYTES];
     } region;
     fallow__pieces largest;  /* by addresses */

@@ -331,7 +331,7 @@ static void a_mark_is_found_where_it_is(void **state)
     fallow__mark *mark = (fallow__mark *)(void *)&head.bytes[2048];
     uint64_t address = (uintptr_t)&head;
     assert_false(fallow__mark_find(&head, sizeof head, address, &found));
-    fallow__mark_set(mark, &region);
+    fallow__mark_set(mark, &region, &region);
     assert_true(fallow__mark_find(&head, sizeof head, address, &found));
     assert_int_equal(found.region_bytes, 1 << 20);
     assert_string_equal(found.name, "records");
