@@ -701,7 +701,8 @@ static void write_arena(fallow__writer *writer, const fallow__named_stats *named
     write_size(writer, stats->backed_bytes);
     fallow__write_text(writer, " may hold memory\n");
     write_reason(writer, stats->in_use_bytes, " in use: live runs\n");
-    write_reason(writer, stats->cached_bytes, " cached: freed, kept by threads for their next requests; fallow_arena_trim takes them back\n");
+    write_reason(writer, stats->cached_bytes,
+                 " cached: freed, kept by threads for their next requests; fallow_arena_trim takes them\n");
     write_reason(writer, stats->retained_bytes,
                  " retained: freed, kept for the next requests; fallow_arena_trim gives it back\n");
     write_reason(writer, stats->released_lazy_bytes,
