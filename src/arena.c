@@ -60,6 +60,7 @@ enum {
     DATA_ALIGN_FROM = 64 << 20,
     RESERVE_BYTES_LEAST = 64 << 10, /* less is not worth an arena */
     CACHE_BYTES_DEFAULT = 64 << 20, /* for each thread: 16 runs of 4 MiB come and go without the lock */
+    CACHE_SEARCH = 16,              /* long runs that are looked through for one that comes back */
     CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
     FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
     RELEASE_BYTES = 16 << 20,       /* given back at a time: half a millisecond for which others may wait */
@@ -1816,11 +1817,14 @@ static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, 
         arena_free_past(arena, base, size_bytes);
         return;
     }
+    /* the bitmaps cannot tell of a run as long as a chunk without the lock */
+    uint64_t count = pages_up(arena, size_bytes);
+    uint32_t search = count < FALLOW__CHUNK_PAGES ? 0 : CACHE_SEARCH;
     fallow__cache_enter();
-    fallow__cache *cache = fallow__cache_recall(&arena->caches);
-    bool is_put = cache != NULL &&
-                  (fallow__cache_put_trusted(cache, index, base) ||
-                   (arena_is_run(arena, base, pages_up(arena, size_bytes)) && fallow__cache_put(cache, index, base)));
+    fallow__cache *cache =
+        fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
+    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base, search) ||
+                                    (arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base)));
     fallow__cache_leave();
     if (!is_put) {
         arena_free_locked(arena, base, size_bytes, index);
