@@ -59,6 +59,9 @@ typedef struct sim_host_thread sim_host_thread;
 sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context);
 void sim_host_thread_join(sim_host_thread *thread);
 
+/* From now on this thread and those it starts run on one processor, where turns change faster; or as before. */
+void sim_host_gather(bool is_one);
+
 /* A gate is shut at first. One thread waits at it until it is opened; then it is shut again. Opened before anybody waits,
  * it lets the next one through. */
 typedef struct sim_host_gate sim_host_gate;

@@ -1982,7 +1982,7 @@ static struct {
 } kept;
 
 enum {
-    KEPT_USES = 64 /* so often, before its memory goes back to the host */
+    KEPT_USES = 256 /* so often, before its memory goes back to the host */
 };
 
 static void zones_release(const zone *low, const zone *high)

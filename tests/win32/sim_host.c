@@ -182,6 +182,11 @@ void sim_host_thread_join(sim_host_thread *thread)
     free(thread);
 }
 
+void sim_host_gather(bool is_one)
+{
+    (void)is_one;
+}
+
 /* The handle itself. */
 sim_host_gate *sim_host_gate_create(void)
 {
