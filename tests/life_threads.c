@@ -82,6 +82,7 @@ static struct {
     size_t next_op;
     shared_arena arenas[ARENAS_MAX];
     unsigned under_way;
+    uint64_t begun;
     uint32_t next_stamp;
     uint64_t first_refused;
     bool has_lied;
@@ -171,6 +172,7 @@ static void work_begin(work *w)
     w->refused = refusals_of(w->a);
     w->a->under_way++;
     life.under_way++;
+    life.begun++;
 }
 
 static void work_end(work *w)
@@ -792,15 +794,18 @@ static void check_charge(const work *w)
 {
     uint64_t charge;
     uint64_t committed = 0;
+    uint64_t begun = life.begun;
     for (int index = 0; index < ARENAS_MAX; index++) {
         fallow_arena_stats s;
-        const shared_arena *a = &life.arenas[index];
+        shared_arena *a = &life.arenas[index];
         if (a->arena != NULL && !a->is_closed) {
+            a->under_way++; /* or it may be destroyed meanwhile */
             fallow_arena_read_stats(a->arena, &s);
+            a->under_way--;
             committed += s.committed_bytes;
         }
     }
-    if (life.under_way == 1 && world_refused() == life.first_refused && world_charge(&charge)) {
+    if (life.begun == begun && world_refused() == life.first_refused && world_charge(&charge)) {
         SAME("the system's charge", charge, committed);
     }
 }
