@@ -101,6 +101,7 @@ static struct {
     sim_figures figures;
     sim_refusal refusal;
     bool is_refusing;
+    uint64_t refusals;
     uint64_t asked; /* calls since sim_refuse that it is about */
     uint64_t refused;
 } sim;
@@ -605,6 +606,7 @@ static const char *limit_name(sim_limit limit)
     switch (limit) {
     case SIM_LIMIT_ADDRESSES: return "RLIMIT_AS";
     case SIM_LIMIT_COMMIT: return is_windows() ? "commit limit (memory and page file)" : "CommitLimit";
+    case SIM_LIMIT_DATA: return "RLIMIT_DATA";
     case SIM_LIMIT_MAPPINGS: return "vm.max_map_count";
     case SIM_LIMIT_LOCKED: return "RLIMIT_MEMLOCK";
     case SIM_LIMITS: break;
@@ -612,11 +614,16 @@ static const char *limit_name(sim_limit limit)
     return NULL;
 }
 
+static bool has_data_limit(void)
+{
+    return !is_windows() && sim.options.limits[SIM_LIMIT_DATA] != SIM_NO_LIMIT;
+}
+
 static sim_limit limit_of(fallow_status status)
 {
     switch (status) {
     case FALLOW_ERR_ADDRESS_SPACE: return SIM_LIMIT_ADDRESSES;
-    case FALLOW_ERR_COMMIT: return SIM_LIMIT_COMMIT;
+    case FALLOW_ERR_COMMIT: return has_data_limit() ? SIM_LIMIT_DATA : SIM_LIMIT_COMMIT;
     case FALLOW_ERR_MAP_COUNT: return SIM_LIMIT_MAPPINGS;
     case FALLOW_ERR_LOCKED: return SIM_LIMIT_LOCKED;
     default: return SIM_LIMITS;
@@ -635,6 +642,12 @@ static bool is_over_mappings(uint64_t used, uint64_t more)
     return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
 }
 
+static void count_refusal(sim_call call)
+{
+    sim.figures.refused[call]++;
+    sim.refusals++;
+}
+
 /* A limit is named where there is one; then the figures of the moment tell which. */
 static fallow_status fail(sim_call call, fallow_status status, fallow__os_error *error_out)
 {
@@ -644,7 +657,7 @@ static fallow_status fail(sim_call call, fallow_status status, fallow__os_error 
         error_out->limit_name = limit_name(limit);
         error_out->limit_value = sim.options.limits[limit];
     }
-    sim.figures.refused[call]++;
+    count_refusal(call);
     return status;
 }
 
@@ -793,7 +806,7 @@ void fallow__os_system(fallow_system *system_out)
         .granularity_bytes = sim.granularity_bytes,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
-        .data_limit = UINT64_MAX,
+        .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
         .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
         .memory_bytes = UINT64_C(16) << 30,
         .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
@@ -818,6 +831,16 @@ static uint64_t committed_pages(const area *a)
     for (size_t index = 0; index < a->span_count; index++) {
         bool is_writable = a->spans[index].protection == FALLOW_PROTECTION_READ_WRITE;
         pages += is_writable && a->spans[index].state == SIM_COMMITTED ? span_pages(a, index) : 0;
+    }
+    return pages;
+}
+
+/* What RLIMIT_DATA bounds. */
+static uint64_t writable_pages(void)
+{
+    uint64_t pages = 0;
+    for (const area *a = sim.lowest; a != NULL; a = a->next) {
+        pages += committed_pages(a);
     }
     return pages;
 }
@@ -859,8 +882,8 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
     };
     for (area *a = sim.lowest; a != NULL; a = a->next) {
         process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
-        process.committed_bytes += bytes_of(committed_pages(a));
     }
+    process.committed_bytes += bytes_of(writable_pages());
     peak_bytes = peak_bytes > process.resident_bytes ? peak_bytes : process.resident_bytes;
     process.peak_resident_bytes = peak_bytes;
     *process_out = process;
@@ -1152,6 +1175,9 @@ static fallow_status why_no_commit(uint64_t charged_before, uint64_t mappings_be
     if (sim.charged_pages > charged_before && is_over(SIM_LIMIT_COMMIT, bytes_of(sim.charged_pages), 0)) {
         return FALLOW_ERR_COMMIT;
     }
+    if (has_data_limit() && is_over(SIM_LIMIT_DATA, bytes_of(writable_pages()), 0)) {
+        return FALLOW_ERR_COMMIT;
+    }
     return FALLOW_OK;
 }
 
@@ -1322,7 +1348,9 @@ static fallow_status decommit_range(range part, fallow__os_left *left_out)
     if (status == FALLOW_OK) {
         sim.figures.calls[SIM_ADVISE]++;
         bool has_attributes = !is_refused(SIM_ADVISE);
-        sim.figures.refused[SIM_ADVISE] += !has_attributes;
+        if (!has_attributes) {
+            count_refusal(SIM_ADVISE);
+        }
         *left_out = FALLOW__OS_LEFT_NOTHING;
         decommit_spans(part, FALLOW__OS_LEFT_NOTHING, has_attributes);
         return FALLOW_OK;
@@ -1818,7 +1846,9 @@ static bool is_let(sim_call call, bool is_possible)
 {
     enter(call, NULL, 0);
     bool is_done = is_possible && !is_refused(call);
-    sim.figures.refused[call] += !is_done;
+    if (!is_done) {
+        count_refusal(call);
+    }
     mutex_release();
     return is_done;
 }
@@ -1864,6 +1894,11 @@ void sim_refuse(const sim_refusal *refusal)
         sim.refused = 0;
     }
     mutex_release();
+}
+
+uint64_t sim_refusals(void)
+{
+    return sim.refusals;
 }
 
 uint64_t sim_refused(void)

@@ -307,6 +307,25 @@ static void limit_on_commit(void **state)
     }
 }
 
+/* Writable memory counts, whatever else is charged; Windows has no such limit. */
+static void limit_on_data(void **state)
+{
+    (void)state;
+    BEGIN(.limits = {[SIM_LIMIT_DATA] = 40 * KIB});
+    assert_int_equal(commit(0, 8), FALLOW_OK);
+    assert_failed(commit(4, 7), FALLOW_ERR_COMMIT, "RLIMIT_DATA", 40 * KIB);
+    assert_int_equal(sim_charge(), 8 * page);
+    assert_int_equal(fallow__os_protect(&region, at(0), 4 * page, FALLOW_PROTECTION_READ, &error), FALLOW_OK);
+    assert_int_equal(commit(8, 6), FALLOW_OK);
+    assert_failed(commit(0, 1), FALLOW_ERR_COMMIT, "RLIMIT_DATA", 40 * KIB);
+    assert_int_equal(decommit(4, 10), FALLOW_OK);
+    assert_int_equal(commit(0, 10), FALLOW_OK);
+    end();
+    BEGIN(.rules = SIM_WINDOWS, .limits = {[SIM_LIMIT_DATA] = 40 * KIB});
+    assert_int_equal(commit(0, 16), FALLOW_OK);
+    end();
+}
+
 /* Reserved, committed, reserved, committed, reserved: Linux is refused at the last, after the second was done. */
 static void commit_refused_partway(void **state)
 {
@@ -876,6 +895,7 @@ int main(void)
         cmocka_unit_test(neighbours),
         cmocka_unit_test(limit_on_addresses),
         cmocka_unit_test(limit_on_commit),
+        cmocka_unit_test(limit_on_data),
         cmocka_unit_test(commit_refused_partway),
         cmocka_unit_test(limit_on_mappings),
         cmocka_unit_test(limit_on_locked_memory),
