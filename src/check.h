@@ -10,6 +10,13 @@ __attribute__((noreturn, cold))
 #endif
 void fallow__stop(const char *operation, const void *address, const char *reason);
 
+/* A function that reads what another thread may be writing, and says why that is right. */
+#if defined(__GNUC__)
+#define FALLOW_UNSYNCHRONISED __attribute__((noinline, no_sanitize("thread")))
+#else
+#define FALLOW_UNSYNCHRONISED
+#endif
+
 /* The caller's side of a contract: a bug of the program, in release builds too. */
 #define FALLOW_REQUIRE(condition, operation, address, reason) \
     do {                                                      \

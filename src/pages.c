@@ -1048,6 +1048,34 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     return true;
 }
 
+/* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
+ * not look as if there was one: where a whole chunk has been changed at once and its planes are old, what they show was
+ * free, or part of a run that was longer. */
+FALLOW_UNSYNCHRONISED
+bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    if (count >= FALLOW__CHUNK_PAGES - bit) {
+        return false;
+    }
+    const volatile chunk *c = chunk_place(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned end = bit + (unsigned)count;
+    for (unsigned word = bit / 64; word <= end / 64; word++) {
+        uint64_t used = c->used[word];
+        uint64_t mark = c->mark[word];
+        uint64_t run = word * 64 != end ? word_range(word, bit, end) : 0;
+        uint64_t start = word == bit / 64 ? (uint64_t)1 << (bit % 64) : 0;
+        /* used and committed, one start, and it is the first page */
+        if ((run & ~(used & c->have[word])) != 0 || (mark & run) != start) {
+            return false;
+        }
+        if (word == end / 64 && ((used & ~mark) >> (end % 64) & 1) != 0) {
+            return false; /* it goes on */
+        }
+    }
+    return true;
+}
+
 /* --- storage ----------------------------------------------------------------------------------------------- */
 
 /* Where each level lies, and how high the tree is. */

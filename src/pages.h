@@ -133,6 +133,11 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
  * run at all. */
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count);
 
+/* Is this a whole committed run, inside one chunk and not up to its end? false: it is not, or cannot be told so easily.
+ * Unlike all others here this may be asked while another thread changes other pages; `first` lies in an accessible
+ * block. */
+bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count);
+
 /* Add a free range behind the last page of a run to that run (block). */
 void fallow__pages_append(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
 

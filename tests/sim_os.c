@@ -1853,6 +1853,11 @@ static bool is_let(sim_call call, bool is_possible)
     return is_done;
 }
 
+void fallow__os_yield(void)
+{
+    sim_host_yield();
+}
+
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))
 {
     if (!is_let(SIM_AT_THREAD_EXIT, true) || !sim_host_at_thread_exit(thread_leaves)) {
