@@ -29,6 +29,9 @@ void world_begin(const world_options *options)
     if (test_below(&random, 8) == 0) {
         sim.flags |= SIM_NO_ADVICE;
     }
+    if (test_below(&random, 8) == 0) {
+        sim.flags |= SIM_NO_BARRIER;
+    }
     if (options->has_threads) {
         static const uint32_t rarities[] = {0, 4, 16, 64};
         sim.flags |= SIM_INTERLEAVED;
@@ -99,8 +102,9 @@ void world_refuse(uint64_t seed)
     static const fallow__os_left lefts[] = {0, FALLOW__OS_LEFT_CHARGED, FALLOW__OS_LEFT_ACCESSIBLE};
     refusal.left = lefts[test_below(&random, 3)];
     if (test_below(&random, 2) == 0) { /* one kind of call only */
-        static const sim_call kinds[] = {SIM_RESERVE, SIM_COMMIT, SIM_COMMIT, SIM_DECOMMIT, SIM_PURGE};
-        refusal.calls = SIM_CALL(kinds[test_below(&random, 5)]);
+        static const sim_call kinds[] = {SIM_RESERVE,  SIM_COMMIT, SIM_COMMIT,         SIM_DECOMMIT,
+                                         SIM_DECOMMIT, SIM_PURGE,  SIM_AT_THREAD_EXIT, SIM_BARRIER};
+        refusal.calls = SIM_CALL(kinds[test_below(&random, 8)]);
     }
     sim_refuse(&refusal);
 }
