@@ -51,8 +51,8 @@ void sim_host_watch(bool (*is_write_fine)(void *address));
 /* As fallow__os_environment. */
 int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes);
 
-/* Let another thread run. */
-void sim_host_yield(void);
+/* Let another thread run; or stay away for some 50 microseconds. */
+void sim_host_yield(bool is_rest);
 
 /* A thread; NULL if the host refuses. Each is joined. */
 typedef struct sim_host_thread sim_host_thread;

@@ -121,9 +121,11 @@ static const char *const call_names[SIM_CALLS] = {
 
 #define CLOCK_START_NS UINT64_C(1000000000)
 enum {
-    LOOK_NS = 20,   /* what a look at the clock takes */
-    CALL_NS = 1000, /* and any other call */
-    SLEEP_NS = 1000 /* how much passes while a free sleeper looks whether it was woken */
+    LOOK_NS = 20,    /* what a look at the clock takes */
+    CALL_NS = 1000,  /* and any other call */
+    SLEEP_NS = 1000, /* how much passes while a free sleeper looks whether it was woken */
+    REST_NS = 50000, /* and if it rests */
+    LOOKS_WITHOUT_REST = 50
 };
 
 static uint64_t now(void)
@@ -148,20 +150,22 @@ static bool take_if_free(_Atomic(char *) *owner)
                                                  memory_order_relaxed);
 }
 
-/* In a loop that waits. */
-static void let_others(void)
+/* In a loop that waits, free or in turns. After some looks a free thread stays away for a moment: whoever it waits for
+ * may need its processor. */
+static void let_others(unsigned *looks)
 {
     if (turn_is_on()) {
         turn_pass();
     } else {
-        sim_host_yield();
+        sim_host_yield(++*looks > LOOKS_WITHOUT_REST);
     }
 }
 
 static void mutex_acquire(void)
 {
+    unsigned looks = 0;
     while (!take_if_free(&mutex_owner)) {
-        sim_host_yield();
+        sim_host_yield(++looks > LOOKS_WITHOUT_REST);
     }
 }
 
@@ -1623,11 +1627,12 @@ void fallow__os_lock_acquire(fallow__os_lock *lock)
     if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
         stop(SIM_LOCK, lock, 0, "this thread holds it already");
     }
+    unsigned looks = 0;
     while (!take_if_free(&ours->owner)) {
         if (turn_is_on()) {
             turn_block("lock", lock, UINT64_MAX);
         } else {
-            sim_host_yield();
+            let_others(&looks);
         }
     }
     atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
@@ -1660,8 +1665,9 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
         is_in_once = was_in_once;
         atomic_store(stage, 2);
     }
+    unsigned looks = 0;
     while (atomic_load(stage) != 2) {
-        let_others();
+        let_others(&looks);
     }
 }
 
@@ -1716,11 +1722,13 @@ void fallow__os_event_destroy(fallow__os_event *event)
 /* Free threads look whether they were woken, and time passes with the looks. */
 static void sleep_free(sim_event *ours, uint64_t wakes, uint64_t timeout_ns)
 {
+    unsigned looks = 0;
     for (uint64_t slept_ns = 0; atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns;) {
-        sim_host_yield();
+        let_others(&looks);
         if (timeout_ns != UINT64_MAX) {
-            slept_ns += SLEEP_NS;
-            sim_pass_time(SLEEP_NS);
+            uint64_t passed_ns = looks > LOOKS_WITHOUT_REST ? REST_NS : SLEEP_NS;
+            slept_ns += passed_ns;
+            sim_pass_time(passed_ns);
         }
     }
 }
@@ -1853,9 +1861,11 @@ static bool is_let(sim_call call, bool is_possible)
     return is_done;
 }
 
+/* In a loop that waits for another thread, so that must get its turn. */
 void fallow__os_yield(void)
 {
-    sim_host_yield();
+    unsigned looks = 0;
+    let_others(&looks);
 }
 
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))

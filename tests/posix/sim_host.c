@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -222,9 +223,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    sched_yield();
+    if (is_rest) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    } else {
+        sched_yield();
+    }
 }
 
 int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes)

@@ -133,9 +133,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    SwitchToThread();
+    if (is_rest) {
+        Sleep(1);
+    } else {
+        SwitchToThread();
+    }
 }
 
 /* The C library's getenv does not tell an empty variable. */
