@@ -418,10 +418,13 @@ typedef struct fallow_arena_options {
     uint32_t flags;            /* FALLOW_ARENA_* */
 
     /* Called before the arena commits memory, its bookkeeping included; false refuses, and the call that needed the
-     * memory fails with FALLOW_ERR_LIMIT. Optional. Called with the arena's lock held: must not call the arena. */
+     * memory fails with FALLOW_ERR_LIMIT. Optional. No lock is held, and other threads go on meanwhile; but whoever
+     * needs memory or gives it back waits until it returns. So it may call what only looks (owns, run_of, read_stats,
+     * check), and nothing else of this arena. */
     bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);
     /* Called after memory is no longer committed: after a decommit, after a commit that was granted but failed, and for
-     * the rest at destroy, so that what was granted and what was taken back add up. Optional; same rule. */
+     * the rest at destroy, so that what was granted and what was taken back add up. Optional; same rule, and at destroy
+     * nothing at all of this arena. */
     void (*after_decommit)(void *callback_context, void *base, size_t size_bytes);
     void *callback_context; /* handed to both */
 } fallow_arena_options;
@@ -557,7 +560,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *aren
  *   released_bytes_out   optional; the bytes given back by this call. Pages already purged with FREE are not counted
  *
  * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
- * Cost     one system call for each free piece, and the time to give the memory back. The arena is locked meanwhile
+ * Cost     a system call for each free piece of up to 16 MiB, and the time to give the memory back. Other threads go
+ *          on meanwhile; one that needs new memory waits for the end of a piece
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
                                                             size_t *released_bytes_out);
