@@ -102,6 +102,9 @@ static struct {
     uint64_t refused;
 } sim;
 
+#define MEMORY_BYTES (UINT64_C(16) << 30)
+
+static _Thread_local bool is_once; /* what is made now is made once for the whole process, and stays */
 static atomic_uint_fast64_t live_locks;
 static atomic_uint_fast64_t held_locks;
 static atomic_uint_fast64_t live_events;
@@ -741,7 +744,7 @@ void fallow__os_system(fallow_system *system_out)
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
         .data_limit = UINT64_MAX,
         .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
-        .memory_bytes = UINT64_C(16) << 30,
+        .memory_bytes = MEMORY_BYTES,
         .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
         .committed_bytes = OTHER_COMMITTED + bytes_of(sim.charged_pages),
         .map_count_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_MAPPINGS],
@@ -756,6 +759,11 @@ void fallow__os_system(fallow_system *system_out)
     snprintf(system_out->os_name, sizeof system_out->os_name, "%s, simulated, pages of %zu KiB",
              is_windows() ? "Windows" : "Linux", page_bytes / KIB);
     mutex_release();
+}
+
+uint64_t fallow__os_memory_limit(void)
+{
+    return MEMORY_BYTES;
 }
 
 static uint64_t committed_pages(const area *a)
@@ -1517,7 +1525,7 @@ void fallow__os_lock_init(fallow__os_lock *lock)
     sim_lock *ours = (sim_lock *)(void *)lock->room;
     ours->mark = LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, 1);
+    atomic_fetch_add(&live_locks, !is_once);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1560,7 +1568,9 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
     _Atomic(uint64_t) *stage = (_Atomic(uint64_t) *)(void *)&once->room[0];
     uint64_t not_run = 0;
     if (atomic_compare_exchange_strong(stage, &not_run, 1)) {
+        is_once = true;
         initialise();
+        is_once = false;
         atomic_store(stage, 2);
     }
     while (atomic_load(stage) != 2) {
@@ -1611,7 +1621,7 @@ void fallow__os_event_init(fallow__os_event *event)
     ours->mark = EVENT_MARK;
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
-    atomic_fetch_add(&live_events, 1);
+    atomic_fetch_add(&live_events, !is_once);
 }
 
 void fallow__os_event_destroy(fallow__os_event *event)
