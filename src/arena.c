@@ -1044,7 +1044,7 @@ static FALLOW_NOINLINE void arena_look(fallow_arena *arena)
         fallow__os_lock_release(&arena->lock);
         is_assisting = !fallow__scavengers_wake();
         fallow__os_lock_acquire(&arena->lock);
-        scavenger->is_idle = is_assisting;
+        scavenger->is_idle |= is_assisting; /* there is none: try again next time */
     }
     if (is_assisting && turn_is_free(arena)) {
         stretch how = {.is_patient = true, .most = 1};

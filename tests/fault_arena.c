@@ -59,6 +59,7 @@ static fallow_arena_options options_for(const operation *op)
     options.grow_bytes = options.grow_bytes != 0 ? options.grow_bytes * options.page_bytes : 6 * options.page_bytes;
     options.limit_bytes *= options.page_bytes;
     options.name = "fault";
+    options.scavenge = FALLOW_SCAVENGE_OFF;
     return options;
 }
 
