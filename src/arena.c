@@ -773,7 +773,6 @@ static bool may_decommit(fallow_arena *arena, const part *where, uint64_t first,
         arena->edge_budget = system.map_count_limit / MAP_SHARE;
         arena->edge_budget += arena->edge_budget == 0; /* not known, or very few */
     }
-    arena->avoided_decommits += edges >= arena->edge_budget;
     return edges < arena->edge_budget;
 }
 
@@ -791,6 +790,7 @@ static fallow_status piece_release(fallow_arena *arena, piece what, fallow_purge
         if (what.state == FALLOW__FREE_ZERO) {
             return FALLOW_OK; /* it has no memory to give */
         }
+        arena->avoided_decommits++;
         return piece_purge(arena, what, FALLOW_PURGE_DONTNEED, state_out, error);
     }
     fallow_status status = piece_decommit(arena, what, state_out, error);
@@ -2089,6 +2089,7 @@ static fallow_status used_range_decommit(fallow_arena *arena, void *base, size_t
         return FALLOW_OK;
     }
     if (!may_decommit(arena, p, where.first, end)) {
+        arena->avoided_decommits++;
         return used_range_purge(arena, base, size_bytes, operation, error);
     }
     size_t accessible_bytes = pages_bytes(arena, range_count(&p->pages, where.first, where.count, STATES_ACCESSIBLE));
