@@ -24,9 +24,8 @@
  * is brought to rest and held; so the child finds books that are true, and has no thread until it wakes one.
  *
  * Locks. One over all arenas, for the lists and the thread; taken before an arena's, never with one held. It is let go
- * while an arena works: `busy` is then the arena that must not go. */
+ * while an arena works or is waited for, since its callbacks may want it; the arena is pinned meanwhile. */
 #include "scavenge.h"
-
 
 enum {
     DELAY_MS_DEFAULT = 500,
@@ -102,8 +101,7 @@ static struct {
     fallow__os_lock lock;
     fallow__os_event event; /* something here has changed */
     fallow__scavenger *first[2];
-    fallow__scavenger *busy; /* is being asked to work */
-    unsigned wanted;         /* how many want the thread */
+    unsigned wanted; /* how many want the thread */
     bool is_running;
     bool is_ending; /* it is being joined */
     bool is_woken;
@@ -122,7 +120,21 @@ static void fork_each(fallow__fork_step step, const fallow__scavenger *end)
     }
 }
 
-/* Take all of them, waiting for one only while none is held: whoever works in it may need another. */
+/* Let go of the lock, and be sure that the arena is still there. */
+static void pin(fallow__scavenger *scavenger)
+{
+    scavenger->pins++;
+    fallow__os_lock_release(&all.lock);
+}
+
+static void unpin(fallow__scavenger *scavenger)
+{
+    fallow__os_lock_acquire(&all.lock);
+    scavenger->pins--;
+    fallow__os_event_wake(&all.event);
+}
+
+/* Take all of them, waiting for one only while nothing is held: whoever works in it may need another. */
 static void fork_before(void)
 {
     fallow__os_lock_acquire(&all.lock);
@@ -133,7 +145,9 @@ static void fork_before(void)
             continue;
         }
         fork_each(FALLOW__FORK_LET_GO, s);
+        pin(s);
         (void)s->calls->fork(s, FALLOW__FORK_WAIT);
+        unpin(s);
         s = all.first[0];
     }
     fork_each(FALLOW__FORK_HOLD, NULL);
@@ -150,11 +164,11 @@ static void fork_child(void)
     fallow__os_lock_init(&all.lock);
     fallow__os_event_init(&all.event);
     all.first[1] = NULL;
-    all.busy = NULL;
     all.is_running = false;
     all.is_ending = false;
     all.wanted = 0;
-    for (const fallow__scavenger *s = all.first[0]; s != NULL; s = s->next) {
+    for (fallow__scavenger *s = all.first[0]; s != NULL; s = s->next) {
+        s->pins = 0;
         all.wanted += s->mode == FALLOW_SCAVENGE_THREAD;
     }
     fork_each(FALLOW__FORK_CHILD, NULL);
@@ -190,12 +204,9 @@ static uint64_t go_round(void)
     all.round++;
     for (fallow__scavenger *s = next_of_round(); s != NULL; s = next_of_round()) {
         s->round = all.round;
-        all.busy = s;
-        fallow__os_lock_release(&all.lock);
+        pin(s);
         uint64_t rest_ns = s->calls->work(s);
-        fallow__os_lock_acquire(&all.lock);
-        all.busy = NULL;
-        fallow__os_event_wake(&all.event);
+        unpin(s);
         pause_ns = rest_ns < pause_ns ? rest_ns : pause_ns;
     }
     return pause_ns;
@@ -251,7 +262,7 @@ void fallow__scavenger_join(fallow__scavenger *scavenger)
 void fallow__scavenger_leave(fallow__scavenger *scavenger)
 {
     fallow__os_lock_acquire(&all.lock);
-    while (all.busy == scavenger) {
+    while (scavenger->pins != 0) {
         fallow__os_event_wait(&all.event, &all.lock, UINT64_MAX);
     }
     if (scavenger->previous != NULL) {

@@ -50,6 +50,7 @@ typedef struct fallow__scavenger {
     struct fallow__scavenger *next;
     struct fallow__scavenger *previous;
     uint64_t round; /* of the thread: been here already */
+    unsigned pins;  /* who is in it, or waits for it, without that lock: it must not go */
 } fallow__scavenger;
 
 /* --- one arena's; its lock is held -------------------------------------------------------------------------- */

@@ -220,7 +220,7 @@ static void stress(fallow_arena_options options)
     fallow_system_info(&system);
     memset(&f, 0, sizeof f);
     f.page = system.page_bytes;
-    f.rounds = 20000;
+    f.rounds = options.limit_bytes == 0 ? 10000 : 2500; /* at the limit each of them gives memory back */
     f.seed = test_seed("stress_arena").state;
     options.page_bytes = f.page;
     options.reserve_bytes = 256 * f.page; /* the board full of long runs does not fit: there are refusals, or parts */

@@ -369,9 +369,11 @@ static void the_thread_gives_back_what_is_idle(void **state)
     for (int way = 0; way < 4; way++) {
         begin((sim_options){.rules = way % 2 == 0 ? SIM_LINUX : SIM_WINDOWS},
               (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_THREAD,
+                                     .purge_delay_ms = 1, /* the clock goes on while the thread sleeps, and slowly */
                                      .purge = way < 2 ? FALLOW_PURGE_DONTNEED : FALLOW_PURGE_DECOMMIT});
         fallow_arena *other = NULL;
-        fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD};
+        fallow_arena_options options = {
+            .reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
         assert_int_equal(fallow_arena_create(&options, &other), FALLOW_OK);
         uint64_t threads = sim_counts().calls[SIM_THREAD];
         assert_int_equal(threads, 0); /* not before there is something to do */
