@@ -414,7 +414,7 @@ static void arenas_come_and_go(void **state)
     (void)state;
     begin((sim_options){0}, (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1});
     fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 60; round++) {
         fallow_arena *other;
         void *base;
         assert_int_equal(fallow_arena_create(&options, &other), FALLOW_OK);
