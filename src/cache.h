@@ -7,7 +7,6 @@
 
 #include <stdatomic.h>
 
-#include "arenas.h"
 #include "os.h"
 
 /* Bins stand for sizes in units of 4 KiB, the least page there is: with larger pages only every second, fourth ... bin
@@ -217,6 +216,14 @@ fallow__cache *fallow__cache_mine(const fallow__caches *caches);
 
 /* Is it time to make one? Counts the calls that had none. */
 bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free);
+
+/* Around a fork: the lock over all threads is held, so that it is free in the child. */
+void fallow__threads_hold(void);
+void fallow__threads_let_go(void);
+void fallow__threads_in_child(void);
+
+/* Then, for each arena that the child has: what other threads kept is dropped. */
+void fallow__caches_in_child(fallow__caches *caches, fallow__cache_drop *drop, void *context);
 
 /* Its thread, which is ending, has no use for it any more. */
 void fallow__cache_disown(fallow__cache *cache);

@@ -1,6 +1,6 @@
 /* Sizes and purge modes as a person types them, defaults from facts, and the environment.
  *
- * config.c is linked with the four calls of os.h it makes, replaced here, so that every environment and every machine
+ * config.c is linked with the five calls of os.h it makes, replaced here, so that every environment and every machine
  * can be had: "once" runs each time, which makes fallow__config_get() read the environment of the moment. */
 #include "test.h"
 
@@ -17,6 +17,9 @@
 
 static const char *madvise_value; /* NULL: not set */
 static const char *reserve_value;
+static const char *limit_value;
+static const char *scavenge_value;
+static uint64_t memory_limit;
 static uint64_t address_space_left;
 static fallow_system facts;
 static int once_count;
@@ -31,6 +34,11 @@ size_t fallow__os_page_bytes(void)
     return 4096;
 }
 
+uint64_t fallow__os_memory_limit(void)
+{
+    return memory_limit;
+}
+
 uint64_t fallow__os_address_space_left(void)
 {
     return address_space_left;
@@ -43,6 +51,10 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
         value = madvise_value;
     } else if (strcmp(name, "FALLOW_RESERVE") == 0) {
         value = reserve_value;
+    } else if (strcmp(name, "FALLOW_LIMIT") == 0) {
+        value = limit_value;
+    } else if (strcmp(name, "FALLOW_SCAVENGE") == 0) {
+        value = scavenge_value;
     }
     if (value == NULL || strlen(value) >= buffer_bytes) {
         return -1;
@@ -63,6 +75,9 @@ static int reset(void **state)
     (void)state;
     madvise_value = NULL;
     reserve_value = NULL;
+    limit_value = NULL;
+    scavenge_value = NULL;
+    memory_limit = GIB;
     address_space_left = UINT64_MAX;
     facts = (fallow_system){.page_bytes = 4096, .address_space_bytes = 128 * TIB};
     return 0;
@@ -174,6 +189,49 @@ static void purges_are_three_words(void **state)
     }
 }
 
+static void limits_are_sizes_or_percent(void **state)
+{
+    (void)state;
+    size_t limit = 77;
+    assert_true(fallow__config_parse_limit("512M", 0, &limit));
+    assert_true(limit == 512 * MIB);
+    assert_true(fallow__config_parse_limit("50%", 200 * MIB, &limit));
+    assert_true(limit == 100 * MIB);
+    assert_true(fallow__config_parse_limit("1%", 100 * MIB, &limit));
+    assert_true(limit == MIB);
+    assert_true(fallow__config_parse_limit("100%", 3 * TIB, &limit));
+    assert_true(limit == (3 * TIB <= SIZE_MAX ? 3 * TIB / 100 * 100 : SIZE_MAX));
+    limit = 77;
+    static const char *const others[] = {"",     "%",   "0%",  "101%", "1000%", "99999999999999999999%",
+                                         "5K%",  "-5%", "5 %", "%5",   "50%%",  "1.5%",
+                                         "half", "0"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (fallow__config_parse_limit(others[i], GIB, &limit)) {
+            fail_msg("\"%s\" was taken for a limit", others[i]);
+        }
+        assert_int_equal(limit, 77);
+    }
+    assert_false(fallow__config_parse_limit("50%", 0, &limit)); /* of what? */
+    assert_int_equal(limit, 77);
+}
+
+static void scavenging_is_three_words(void **state)
+{
+    (void)state;
+    fallow_scavenge scavenge = FALLOW_SCAVENGE_DEFAULT;
+    assert_true(fallow__config_parse_scavenge("off", &scavenge));
+    assert_int_equal(scavenge, FALLOW_SCAVENGE_OFF);
+    assert_true(fallow__config_parse_scavenge("thread", &scavenge));
+    assert_int_equal(scavenge, FALLOW_SCAVENGE_THREAD);
+    assert_true(fallow__config_parse_scavenge("assist", &scavenge));
+    assert_int_equal(scavenge, FALLOW_SCAVENGE_ASSIST);
+    static const char *const others[] = {"", "on", "Off", "thread ", " off", "assis", "default", "0"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_false(fallow__config_parse_scavenge(others[i], &scavenge));
+        assert_int_equal(scavenge, FALLOW_SCAVENGE_ASSIST);
+    }
+}
+
 /* --- defaults ---------------------------------------------------------------------------------------------- */
 
 static void default_reserve_follows_the_system(void **state)
@@ -265,6 +323,31 @@ static void good_environment(void **state)
     assert_string_equal(config->environment_error, "");
 }
 
+static void limit_and_scavenging_from_the_environment(void **state)
+{
+    (void)state;
+    assert_int_equal(fallow__config_get()->limit_bytes, 0);
+    assert_int_equal(fallow__config_get()->scavenge, FALLOW_SCAVENGE_ASSIST);
+    limit_value = "25%";
+    scavenge_value = "thread";
+    assert_true(fallow__config_get()->limit_bytes == GIB / 100 * 25);
+    assert_int_equal(fallow__config_get()->scavenge, FALLOW_SCAVENGE_THREAD);
+    limit_value = "64M";
+    scavenge_value = "off";
+    assert_true(fallow__config_get()->limit_bytes == 64 * MIB);
+    assert_int_equal(fallow__config_get()->scavenge, FALLOW_SCAVENGE_OFF);
+    assert_string_equal(fallow__config_get()->environment_error, "");
+    limit_value = "much";
+    scavenge_value = "never";
+    assert_int_equal(fallow__config_get()->limit_bytes, 0);
+    assert_int_equal(fallow__config_get()->scavenge, FALLOW_SCAVENGE_ASSIST);
+    assert_non_null(strstr(fallow__config_get()->environment_error, "FALLOW_LIMIT=much is no size"));
+    assert_non_null(strstr(fallow__config_get()->environment_error, "FALLOW_SCAVENGE=never is none of"));
+    memory_limit = 0;
+    limit_value = "25%";
+    assert_int_equal(fallow__config_get()->limit_bytes, 0);
+}
+
 static void set_to_nothing_is_not_set(void **state)
 {
     (void)state;
@@ -319,6 +402,9 @@ int main(void)
         cmocka_unit_test(sizes_are_digits_and_a_letter),
         cmocka_unit_test(other_sizes_are_refused),
         cmocka_unit_test(purges_are_three_words),
+        cmocka_unit_test(limits_are_sizes_or_percent),
+        cmocka_unit_test(scavenging_is_three_words),
+        cmocka_unit_test_setup(limit_and_scavenging_from_the_environment, reset),
         cmocka_unit_test_setup(default_reserve_follows_the_system, reset),
         cmocka_unit_test_setup(default_reserve_leaves_room, reset),
         cmocka_unit_test_setup(a_reserve_from_the_environment_leaves_room_too, reset),
