@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "arenas.h"
 #include "os.h"
 
 /* Bins stand for sizes in units of 4 KiB, the least page there is: with larger pages only every second, fourth ... bin
