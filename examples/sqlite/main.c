@@ -64,7 +64,9 @@ static int run(const char *database, const char *script, fallow_arena *arena)
     }
     sqlite3_free(message);
     tell(arena, "done");
-    sqlite3_db_release_memory(connection);
+    if (connection != NULL) { /* there is none where not even that had memory */
+        sqlite3_db_release_memory(connection);
+    }
     tell(arena, "given back");
     const int closed = sqlite3_close(connection);
     return code != SQLITE_OK ? code : closed;
