@@ -129,17 +129,20 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void));
 /* Nanoseconds since some moment; never goes back. */
 uint64_t fallow__os_clock_ns(void);
 
-/* A thread that the library runs itself. */
+/* A thread that the library runs itself. It stays where it is until it is joined. */
 typedef struct fallow__os_thread {
-    uint64_t room[2];
+    uint64_t room[4];
 } fallow__os_thread;
 
-/* Start run(context) in a new thread, which takes no signals. Each one started is joined. */
+/* Start run(context) in a new thread, which takes no signals but those that are about what it does itself, and has a
+ * stack of some 256 KiB. Each one started is joined. */
 fallow_status fallow__os_thread_start(void (*run)(void *context), void *context, fallow__os_thread *thread_out,
                                       fallow__os_error *error_out);
 void fallow__os_thread_join(fallow__os_thread *thread);
 
-/* Where threads sleep until something has happened. All zero is not a valid event. */
+/* Where threads sleep until something has happened. All zero is not a valid event. Those that sleep at one event hold
+ * one and the same lock. In the child of a fork nobody sleeps any more, but the event and that lock do not know: both
+ * are made again there with init. */
 typedef struct fallow__os_event {
     uint64_t room[8];
 } fallow__os_event;
@@ -147,23 +150,26 @@ typedef struct fallow__os_event {
 void fallow__os_event_init(fallow__os_event *event);
 void fallow__os_event_destroy(fallow__os_event *event);
 
-/* Sleep until the event is woken or timeout_ns have passed (UINT64_MAX = no end). The lock is held by the caller, let go
- * while it sleeps, and held again afterwards. May return early: what is waited for is looked at in a loop. */
+/* Sleep until the event is woken or timeout_ns have passed (UINT64_MAX = no end). The lock is held by the caller, let
+ * go while it sleeps, and held again afterwards. May return early: what is waited for is looked at in a loop. */
 void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns);
 
 /* Wake all who sleep there. */
 void fallow__os_event_wake(fallow__os_event *event);
 
-/* Have leave() called in this thread when it ends, once, however often this is asked for; the same function each time.
- * false if the system cannot. The main thread of a program that ends by exit() is not told. */
+/* Have leave() called in this thread when it ends, once, however often this is asked for; the same function each time
+ * and in every thread. false if the system cannot. The main thread of a program that ends by exit() is not told. What
+ * else is called at the end of a thread, before it or behind it, is not known: asked for in there, once leave() has
+ * run, it may run again or not. Thread-local variables are still there. */
 bool fallow__os_at_thread_exit(void (*leave)(void));
 
 /* A full memory barrier in every thread of this process: what each wrote before is seen by this one, and what this one
  * wrote before is seen by each. false if the system cannot. Costs microseconds. */
 bool fallow__os_barrier_all_threads(void);
 
-/* Have the three called around each fork from now on: before it, and after it in the parent and in the child. Asked once
- * per process. true also where there is no fork. */
+/* Have the three called around each fork from now on: before it, and after it in the parent and in the child. Asked
+ * once per process. Those asked for by others earlier are called later before a fork, and earlier after it. true also
+ * where there is no fork; false if the system cannot. */
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
 /* --- last words -------------------------------------------------------------------------------------------- */

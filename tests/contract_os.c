@@ -5,6 +5,7 @@
  * table below and nothing else. No test asks for a certain errno or GetLastError(). */
 #include "test.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "os.h"
@@ -26,6 +27,7 @@ typedef struct platform {
     uint32_t flags_dropped; /* FALLOW_REGION_* that mean nothing here: taken out, always */
     bool has_figures;       /* the figures of the process are about this program alone */
     bool has_walls;         /* a mapping ends where its reservation does, and a guard cuts it in two */
+    bool may_have_barrier;  /* posix_limits asks the kernel whether there is one */
 } platform;
 
 static bool is_narrow(const fallow_system *system)
@@ -61,13 +63,13 @@ static bool is_any(const fallow_system *system)
 
 /* The first that says it is here. */
 static const platform platforms[] = {
-    {"Windows, 32 bits", is_narrow_windows, 256 * MIB, ANY_KIND, true, true},
-    {"Wine", is_wine, GIB, ANY_KIND, true, true}, /* a reservation costs a byte for each page, for ever */
-    {"Windows", is_windows, GIB, ANY_KIND, true, true},
-    {"emulated", is_emulated, 256 * MIB, 0, false,
-     false}, /* a reservation costs 6 MiB for each GiB; figures are the host's */
-    {"32 bits", is_narrow, 256 * MIB, 0, true, false},
-    {"64 bits", is_any, GIB, 0, true, false},
+    {"Windows, 32 bits", is_narrow_windows, 256 * MIB, ANY_KIND, true, true, true},
+    {"Wine", is_wine, GIB, ANY_KIND, true, true, false}, /* a reservation costs a byte for each page, for ever */
+    {"Windows", is_windows, GIB, ANY_KIND, true, true, true},
+    /* a reservation costs 6 MiB for each GiB; figures are the host's */
+    {"emulated", is_emulated, 256 * MIB, 0, false, false, true},
+    {"32 bits", is_narrow, 256 * MIB, 0, true, false, true},
+    {"64 bits", is_any, GIB, 0, true, false, true},
 };
 
 /* --- what every test has ----------------------------------------------------------------------------------- */
@@ -1173,6 +1175,299 @@ static void test_environment(void **state)
     assert_string_equal(value, "");
 }
 
+/* --- time and threads -------------------------------------------------------------------------------------- */
+
+static void test_clock(void **state)
+{
+    (void)state;
+    uint64_t first = fallow__os_clock_ns();
+    uint64_t latest = first;
+    for (uint32_t reading = 0; reading < 1000 || (latest == first && reading < 100000000); reading++) {
+        uint64_t now = fallow__os_clock_ns();
+        assert_true(now >= latest);
+        latest = now;
+    }
+    assert_true(latest > first);
+}
+
+static void start(void (*run)(void *context), void *context, fallow__os_thread *thread)
+{
+    fallow__os_error error;
+    assert_int_equal(fallow__os_thread_start(run, context, thread, &error), FALLOW_OK);
+}
+
+/* Two threads, one lock, one event, and what they tell each other. */
+typedef struct pair {
+    fallow__os_lock lock;
+    fallow__os_event event;
+    int stage;
+} pair;
+
+static void pair_begin(pair *both)
+{
+    memset(both, 0xa5, sizeof *both);
+    fallow__os_lock_init(&both->lock);
+    fallow__os_event_init(&both->event);
+    both->stage = 0;
+}
+
+static void pair_end(pair *both)
+{
+    fallow__os_event_destroy(&both->event);
+    fallow__os_lock_destroy(&both->lock);
+}
+
+/* The lock is held. */
+static void await_stage(pair *both, int stage)
+{
+    while (both->stage < stage) {
+        fallow__os_event_wait(&both->event, &both->lock, UINT64_MAX);
+    }
+}
+
+static void set_stage(pair *both, int stage)
+{
+    both->stage = stage;
+    fallow__os_event_wake(&both->event);
+}
+
+static void answer(void *context)
+{
+    pair *both = context;
+    fallow__os_lock_acquire(&both->lock);
+    set_stage(both, 1);
+    await_stage(both, 2);
+    set_stage(both, 3);
+    fallow__os_lock_release(&both->lock);
+}
+
+/* The lock is taken before the process has a second thread, and slept with afterwards. Comes first, for that. */
+static void test_event_of_a_lock_taken_alone(void **state)
+{
+    (void)state;
+    pair both;
+    fallow__os_thread thread;
+    pair_begin(&both);
+    fallow__os_lock_acquire(&both.lock);
+    start(answer, &both, &thread);
+    await_stage(&both, 1); /* it cannot get there unless this lets go of the lock */
+    set_stage(&both, 2);
+    await_stage(&both, 3);
+    fallow__os_lock_release(&both.lock);
+    fallow__os_thread_join(&thread);
+    pair_end(&both);
+}
+
+static void test_event_wakes(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        pair both;
+        fallow__os_thread thread;
+        pair_begin(&both);
+        start(answer, &both, &thread);
+        fallow__os_lock_acquire(&both.lock);
+        await_stage(&both, 1); /* and now the other one sleeps */
+        set_stage(&both, 2);
+        await_stage(&both, 3);
+        fallow__os_lock_release(&both.lock);
+        fallow__os_thread_join(&thread);
+        pair_end(&both);
+    }
+}
+
+enum {
+    CROWD = 8
+};
+
+typedef struct crowd {
+    pair both;
+    int arrived;
+    int gone;
+} crowd;
+
+static void stand_in_crowd(void *context)
+{
+    crowd *all = context;
+    fallow__os_lock_acquire(&all->both.lock);
+    all->arrived++;
+    fallow__os_event_wake(&all->both.event);
+    await_stage(&all->both, 1);
+    all->gone++;
+    fallow__os_lock_release(&all->both.lock);
+}
+
+static void test_event_wakes_all(void **state)
+{
+    (void)state;
+    crowd all = {.arrived = 0};
+    fallow__os_thread threads[CROWD];
+    pair_begin(&all.both);
+    for (int index = 0; index < CROWD; index++) {
+        start(stand_in_crowd, &all, &threads[index]);
+    }
+    fallow__os_lock_acquire(&all.both.lock);
+    while (all.arrived < CROWD) {
+        fallow__os_event_wait(&all.both.event, &all.both.lock, UINT64_MAX);
+    }
+    assert_int_equal(all.gone, 0);
+    set_stage(&all.both, 1);
+    fallow__os_lock_release(&all.both.lock);
+    for (int index = 0; index < CROWD; index++) {
+        fallow__os_thread_join(&threads[index]);
+    }
+    assert_int_equal(all.gone, CROWD);
+    pair_end(&all.both);
+}
+
+/* Nobody wakes it: time passes, and it sleeps meanwhile. */
+static void test_event_times_out(void **state)
+{
+    (void)state;
+    const uint64_t wanted_ns = 20 * 1000 * 1000;
+    pair both;
+    uint32_t returns = 0;
+    pair_begin(&both);
+    fallow__os_lock_acquire(&both.lock);
+    uint64_t end_ns = fallow__os_clock_ns() + wanted_ns;
+    for (uint64_t now = 0; (now = fallow__os_clock_ns()) < end_ns; returns++) {
+        fallow__os_event_wait(&both.event, &both.lock, end_ns - now);
+    }
+    assert_true(returns >= 1 && returns < 1000);
+    fallow__os_event_wait(&both.event, &both.lock, 0);
+    fallow__os_event_wait(&both.event, &both.lock, 1);
+    fallow__os_lock_release(&both.lock);
+    pair_end(&both);
+}
+
+/* A sleep with an end that is far away ends when it is woken. */
+static void wait_with_end(void *context)
+{
+    pair *both = context;
+    fallow__os_lock_acquire(&both->lock);
+    set_stage(both, 1);
+    for (uint64_t timeout_ns = UINT64_MAX - 1; both->stage < 2; timeout_ns -= UINT64_C(1) << 62) {
+        fallow__os_event_wait(&both->event, &both->lock, timeout_ns);
+    }
+    fallow__os_lock_release(&both->lock);
+}
+
+static void test_event_long_timeouts(void **state)
+{
+    (void)state;
+    pair both;
+    fallow__os_thread thread;
+    pair_begin(&both);
+    start(wait_with_end, &both, &thread);
+    fallow__os_lock_acquire(&both.lock);
+    await_stage(&both, 1);
+    set_stage(&both, 2);
+    fallow__os_lock_release(&both.lock);
+    fallow__os_thread_join(&thread);
+    pair_end(&both);
+}
+
+/* A lock keeps threads apart, and shows each what the others wrote. */
+typedef struct tally {
+    fallow__os_lock lock;
+    uint32_t count;
+    bool is_inside;
+} tally;
+
+enum {
+    TALLY_ROUNDS = 2000
+};
+
+static void count_up(void *context)
+{
+    tally *shared = context;
+    for (int round = 0; round < TALLY_ROUNDS; round++) {
+        fallow__os_lock_acquire(&shared->lock);
+        if (!shared->is_inside) {
+            shared->is_inside = true;
+            shared->count++;
+            shared->is_inside = false;
+        }
+        fallow__os_lock_release(&shared->lock);
+    }
+}
+
+static void test_threads_and_a_lock(void **state)
+{
+    (void)state;
+    tally shared = {.count = 0};
+    fallow__os_thread threads[CROWD];
+    fallow__os_lock_init(&shared.lock);
+    for (int index = 0; index < CROWD; index++) {
+        start(count_up, &shared, &threads[index]);
+    }
+    for (int index = 0; index < CROWD; index++) {
+        fallow__os_thread_join(&threads[index]);
+    }
+    assert_int_equal(shared.count, CROWD * TALLY_ROUNDS);
+    fallow__os_lock_destroy(&shared.lock);
+}
+
+/* What a thread's last word was, and how many have had one. */
+static atomic_int leave_count;
+static atomic_int leave_marks; /* sum of the marks of the threads that were told */
+static _Thread_local int thread_mark;
+
+static void leave(void)
+{
+    atomic_fetch_add(&leave_count, 1);
+    atomic_fetch_add(&leave_marks, thread_mark);
+}
+
+static void ask_and_end(void *context)
+{
+    const int *mark = context;
+    thread_mark = *mark;
+    for (int round = 0; round < 3; round++) {
+        if (!fallow__os_at_thread_exit(leave)) {
+            thread_mark = -1000000;
+        }
+    }
+}
+
+static void end(void *context)
+{
+    thread_mark = *(const int *)context;
+}
+
+static void test_thread_exit(void **state)
+{
+    (void)state;
+    int marks[] = {1, 20, 300, 4000};
+    fallow__os_thread threads[4];
+    atomic_store(&leave_count, 0);
+    atomic_store(&leave_marks, 0);
+    thread_mark = 50000;
+    assert_true(fallow__os_at_thread_exit(leave)); /* this one does not end */
+    start(ask_and_end, &marks[0], &threads[0]);
+    fallow__os_thread_join(&threads[0]);
+    assert_int_equal(atomic_load(&leave_count), 1);
+    assert_int_equal(atomic_load(&leave_marks), 1);
+    start(end, &marks[1], &threads[1]);
+    fallow__os_thread_join(&threads[1]);
+    assert_int_equal(atomic_load(&leave_count), 1); /* did not ask */
+    start(ask_and_end, &marks[2], &threads[2]);
+    start(ask_and_end, &marks[3], &threads[3]);
+    fallow__os_thread_join(&threads[2]);
+    fallow__os_thread_join(&threads[3]);
+    assert_int_equal(atomic_load(&leave_count), 3);
+    assert_int_equal(atomic_load(&leave_marks), 4301);
+}
+
+/* Whether there is one is the kernel's affair, but it does not change its mind. */
+static void test_barrier(void **state)
+{
+    (void)state;
+    bool is_there = fallow__os_barrier_all_threads();
+    assert_int_equal(fallow__os_barrier_all_threads(), is_there);
+    assert_true(!is_there || here->may_have_barrier);
+}
+
 #define ON_REGION(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -1223,6 +1518,15 @@ int main(void)
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_event_of_a_lock_taken_alone),
+        cmocka_unit_test(test_event_wakes),
+        cmocka_unit_test(test_event_wakes_all),
+        cmocka_unit_test(test_event_times_out),
+        cmocka_unit_test(test_event_long_timeouts),
+        cmocka_unit_test(test_threads_and_a_lock),
+        cmocka_unit_test(test_thread_exit),
+        cmocka_unit_test(test_barrier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -48,6 +49,18 @@ enum {
 #endif
 #ifndef HAS_NOISY_RUNTIME
 #define HAS_NOISY_RUNTIME 0
+#endif
+
+/* This one takes memory of its own for each thread. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ADDRESS_SANITIZER 1
+#endif
+#endif
+#ifndef HAS_ADDRESS_SANITIZER
+#define HAS_ADDRESS_SANITIZER 0
 #endif
 
 static size_t page;
@@ -1144,6 +1157,321 @@ static void test_large_pages(void **state)
     run(body_large_pages);
 }
 
+/* --- threads ----------------------------------------------------------------------------------------------- */
+
+static void nothing(void) {}
+
+static void run_nothing(void *context)
+{
+    (void)context;
+}
+
+/* A C library that is refused clone3 asks again with clone. */
+static void refuse_threads(int code)
+{
+#if defined(__NR_clone3)
+    refuse_all(__NR_clone3, ENOSYS);
+#endif
+    refuse_all(__NR_clone, code);
+}
+
+static void start_refused(fallow_status status, int code, const char *limit_name)
+{
+    fallow__os_thread thread;
+    fallow__os_error error;
+    sigset_t before;
+    sigset_t after;
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    CHECK_STATUS(fallow__os_thread_start(run_nothing, NULL, &thread, &error), status);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        CHECK(sigismember(&before, number) == sigismember(&after, number));
+    }
+    CHECK(error.code == code);
+    CHECK((limit_name == NULL) == (error.limit_name == NULL));
+    CHECK(limit_name == NULL || strcmp(limit_name, error.limit_name) == 0);
+}
+
+static void body_thread_refused(void)
+{
+    skip_if_emulated();
+    refuse_threads(EPERM);
+    start_refused(FALLOW_ERR_PERMISSION, EPERM, NULL);
+}
+
+static void test_thread_refused(void **state)
+{
+    (void)state;
+    run(body_thread_refused);
+}
+
+static void body_thread_count(void)
+{
+    skip_if_emulated();
+    limit(RLIMIT_NPROC, 1);
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) {
+        skip_child("root's rights cannot be given up");
+    }
+    start_refused(FALLOW_ERR_OS, EAGAIN, NULL);
+}
+
+static void test_thread_count(void **state)
+{
+    (void)state;
+    run(body_thread_count);
+}
+
+static void body_thread_stack(void)
+{
+    skip_if_emulated();
+    if (HAS_ADDRESS_SANITIZER) {
+        skip_child("a sanitizer maps a thread's memory itself, and ends the program when it cannot");
+    }
+    limit(RLIMIT_AS, process_now().virtual_bytes + 64 * page);
+    while (mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
+    }
+    start_refused(FALLOW_ERR_ADDRESS_SPACE, EAGAIN, "RLIMIT_AS");
+}
+
+static void test_thread_stack(void **state)
+{
+    (void)state;
+    run(body_thread_stack);
+}
+
+/* More thread-local variables than a small stack has room for. */
+static _Thread_local char large_local[512 << 10];
+
+static void use_large_local(void *context)
+{
+    (void)context;
+    memset(large_local, 1, sizeof large_local);
+}
+
+static void body_thread_with_large_locals(void)
+{
+    fallow__os_thread thread;
+    fallow__os_error error;
+    CHECK_STATUS(fallow__os_thread_start(use_large_local, NULL, &thread, &error), FALLOW_OK);
+    fallow__os_thread_join(&thread);
+    CHECK(large_local[0] == 0);
+}
+
+static void test_thread_with_large_locals(void **state)
+{
+    (void)state;
+    run(body_thread_with_large_locals);
+}
+
+static void read_mask(void *context)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, context);
+}
+
+/* Signals that come from outside are for the program's own threads. */
+static void body_thread_signals(void)
+{
+    fallow__os_thread thread;
+    fallow__os_error error;
+    sigset_t inside;
+    CHECK_STATUS(fallow__os_thread_start(read_mask, &inside, &thread, &error), FALLOW_OK);
+    fallow__os_thread_join(&thread);
+    const int outer[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGPROF, SIGUSR1, SIGCHLD, SIGRTMAX};
+    const int own[] = {SIGSEGV, SIGBUS, SIGSYS, SIGFPE, SIGILL, SIGTRAP};
+    for (size_t i = 0; i < sizeof outer / sizeof outer[0]; i++) {
+        CHECK(sigismember(&inside, outer[i]));
+    }
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        CHECK(!sigismember(&inside, own[i]));
+    }
+    sigset_t here;
+    pthread_sigmask(SIG_SETMASK, NULL, &here);
+    CHECK(!sigismember(&here, SIGTERM));
+}
+
+static void test_thread_signals(void **state)
+{
+    (void)state;
+    run(body_thread_signals);
+}
+
+static void body_no_key_left(void)
+{
+    pthread_key_t key;
+    while (pthread_key_create(&key, NULL) == 0) {
+    }
+    CHECK(!fallow__os_at_thread_exit(nothing));
+    CHECK(!fallow__os_at_thread_exit(nothing));
+}
+
+static void test_no_key_left(void **state)
+{
+    (void)state;
+    run(body_no_key_left);
+}
+
+/* The library has one where the kernel says that it has. Numbers of linux/membarrier.h. */
+static void body_barrier(void)
+{
+    skip_if_emulated();
+    long commands = syscall(__NR_membarrier, 0, 0, 0);
+    bool is_there = commands > 0 && (commands & 1 << 3) != 0;
+    CHECK(fallow__os_barrier_all_threads() == is_there);
+    refuse_all(__NR_membarrier, EPERM);
+    errno = 12345;
+    CHECK(!fallow__os_barrier_all_threads());
+    CHECK(errno == 12345);
+    if (!is_there) {
+        skip_child("this kernel has no barrier in all threads, or does not let us");
+    }
+}
+
+static void test_barrier(void **state)
+{
+    (void)state;
+    run(body_barrier);
+}
+
+static void body_barrier_refused_from_the_start(void)
+{
+    skip_if_emulated();
+    refuse_all(__NR_membarrier, ENOSYS);
+    CHECK(!fallow__os_barrier_all_threads());
+}
+
+static void test_barrier_refused_from_the_start(void **state)
+{
+    (void)state;
+    run(body_barrier_refused_from_the_start);
+}
+
+/* --- fork -------------------------------------------------------------------------------------------------- */
+
+static int around[3]; /* how often: before, in the parent, in the child */
+
+static void before_fork(void)
+{
+    CHECK(around[0] == around[1] && around[0] == around[2] + around[1]);
+    around[0]++;
+}
+
+static void after_fork_in_parent(void)
+{
+    around[1]++;
+    CHECK(around[0] == around[1]);
+}
+
+static void after_fork_in_child(void)
+{
+    around[2]++;
+    CHECK(around[0] == around[1] + 1);
+}
+
+static void body_fork_order(void)
+{
+    CHECK(fallow__os_at_fork(before_fork, after_fork_in_parent, after_fork_in_child));
+    for (int round = 1; round <= 3; round++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            _exit(around[0] == round && around[1] == round - 1 && around[2] == 1 ? 0 : 1);
+        }
+        int state = 0;
+        CHECK(waitpid(child, &state, 0) == child && WIFEXITED(state) && WEXITSTATUS(state) == 0);
+        CHECK(around[0] == round && around[1] == round && around[2] == 0);
+    }
+}
+
+static void test_fork_order(void **state)
+{
+    (void)state;
+    run(body_fork_order);
+}
+
+/* A child's copies of a lock that was taken before the fork, and of an event where a thread of the parent sleeps: made
+ * anew, they are as good as any, and can be destroyed. */
+static fallow__os_lock shared_lock;
+static fallow__os_event shared_event;
+static bool is_over;
+static int sleeper_count;
+
+static void sleep_until_over(void *context)
+{
+    (void)context;
+    fallow__os_lock_acquire(&shared_lock);
+    sleeper_count++;
+    while (!is_over) {
+        fallow__os_event_wait(&shared_event, &shared_lock, UINT64_MAX);
+    }
+    fallow__os_lock_release(&shared_lock);
+}
+
+static void take_shared_lock(void)
+{
+    fallow__os_lock_acquire(&shared_lock);
+}
+
+static void drop_shared_lock(void)
+{
+    fallow__os_lock_release(&shared_lock);
+}
+
+static void renew_shared(void)
+{
+    fallow__os_event_init(&shared_event);
+    fallow__os_lock_init(&shared_lock);
+}
+
+static void end_sleep(fallow__os_thread *thread)
+{
+    fallow__os_lock_acquire(&shared_lock);
+    is_over = true;
+    fallow__os_event_wake(&shared_event);
+    fallow__os_lock_release(&shared_lock);
+    fallow__os_thread_join(thread);
+    fallow__os_event_destroy(&shared_event);
+    fallow__os_lock_destroy(&shared_lock);
+}
+
+static void start_sleeper(fallow__os_thread *thread)
+{
+    fallow__os_error error;
+    bool is_asleep = false;
+    sleeper_count = 0;
+    CHECK_STATUS(fallow__os_thread_start(sleep_until_over, NULL, thread, &error), FALLOW_OK);
+    while (!is_asleep) {
+        fallow__os_lock_acquire(&shared_lock);
+        is_asleep = sleeper_count == 1;
+        fallow__os_lock_release(&shared_lock);
+    }
+}
+
+static void body_fork_and_events(void)
+{
+    fallow__os_thread thread;
+    fallow__os_lock_init(&shared_lock);
+    fallow__os_event_init(&shared_event);
+    CHECK(fallow__os_at_fork(take_shared_lock, drop_shared_lock, renew_shared));
+    start_sleeper(&thread);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(20);
+        start_sleeper(&thread);
+        end_sleep(&thread);
+        _exit(0);
+    }
+    int state = 0;
+    CHECK(waitpid(child, &state, 0) == child && WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    end_sleep(&thread);
+}
+
+static void test_fork_and_events(void **state)
+{
+    (void)state;
+    run(body_fork_and_events);
+}
+
 int main(void)
 {
     test_begin();
@@ -1174,6 +1502,16 @@ int main(void)
         cmocka_unit_test(test_strict_overcommit),
         cmocka_unit_test(test_system_calls),
         cmocka_unit_test(test_large_pages),
+        cmocka_unit_test(test_thread_refused),
+        cmocka_unit_test(test_thread_count),
+        cmocka_unit_test(test_thread_stack),
+        cmocka_unit_test(test_thread_with_large_locals),
+        cmocka_unit_test(test_thread_signals),
+        cmocka_unit_test(test_no_key_left),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_barrier_refused_from_the_start),
+        cmocka_unit_test(test_fork_order),
+        cmocka_unit_test(test_fork_and_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

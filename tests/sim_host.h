@@ -48,4 +48,15 @@ int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes
 /* Let another thread run. */
 void sim_host_yield(void);
 
+/* A thread; NULL if the host refuses. Each is joined. */
+typedef struct sim_host_thread sim_host_thread;
+sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context);
+void sim_host_thread_join(sim_host_thread *thread);
+
+/* As fallow__os_at_thread_exit; false if the host refuses. */
+bool sim_host_at_thread_exit(void (*leave)(void));
+
+/* As fallow__os_barrier_all_threads. */
+bool sim_host_barrier(void);
+
 #endif

@@ -104,10 +104,13 @@ static struct {
 
 static atomic_uint_fast64_t live_locks;
 static atomic_uint_fast64_t held_locks;
+static atomic_uint_fast64_t live_events;
+static atomic_uint_fast64_t live_threads;
+static atomic_uint_fast64_t clock_ns;
 
 static const char *const call_names[SIM_CALLS] = {
-    "reserve", "release", "commit",   "decommit", "purge",  "protect", "prefault",
-    "guard",   "unguard", "resident", "process",  "advise", "lock",    "unlock",
+    "reserve",  "release", "commit", "decommit", "purge", "protect", "prefault",       "guard",   "unguard",
+    "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
 };
 
 /* --- the mutex of the simulation ------------------------------------------------------------------------------ */
@@ -1565,6 +1568,138 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
     }
 }
 
+/* --- time and threads ----------------------------------------------------------------------------------------- */
+
+#define CLOCK_START_NS UINT64_C(1000000000)
+enum {
+    LOOK_NS = 20,   /* what a look at the clock takes */
+    SLEEP_NS = 1000 /* how much passes while a sleeper looks whether it was woken */
+};
+
+uint64_t fallow__os_clock_ns(void)
+{
+    return CLOCK_START_NS + atomic_fetch_add(&clock_ns, LOOK_NS);
+}
+
+void sim_pass_time(uint64_t ns)
+{
+    atomic_fetch_add(&clock_ns, ns);
+}
+
+/* An event counts how often it was woken. */
+typedef struct sim_event {
+    uint64_t mark;
+    atomic_uint_fast64_t wakes;
+    atomic_uint_fast64_t sleepers;
+} sim_event;
+
+#define EVENT_MARK UINT64_C(0x6576656e7473696d)
+_Static_assert(sizeof(sim_event) <= sizeof(fallow__os_event), "an event fits its room");
+
+static sim_event *event_of(fallow__os_event *event)
+{
+    sim_event *ours = (sim_event *)(void *)event->room;
+    if (ours->mark != EVENT_MARK) {
+        stop(SIM_UNLOCK, event, 0, "no event, or one that was destroyed");
+    }
+    return ours;
+}
+
+void fallow__os_event_init(fallow__os_event *event)
+{
+    sim_event *ours = (sim_event *)(void *)event->room;
+    ours->mark = EVENT_MARK;
+    atomic_init(&ours->wakes, 0);
+    atomic_init(&ours->sleepers, 0);
+    atomic_fetch_add(&live_events, 1);
+}
+
+void fallow__os_event_destroy(fallow__os_event *event)
+{
+    sim_event *ours = event_of(event);
+    if (atomic_load(&ours->sleepers) != 0) {
+        stop(SIM_UNLOCK, event, 0, "an event is destroyed while a thread sleeps there");
+    }
+    ours->mark = 0;
+    atomic_fetch_sub(&live_events, 1);
+}
+
+void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
+{
+    sim_event *ours = event_of(event);
+    uint64_t wakes = atomic_load(&ours->wakes);
+    uint64_t slept_ns = 0;
+    atomic_fetch_add(&ours->sleepers, 1);
+    fallow__os_lock_release(lock);
+    while (atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns) {
+        sim_host_yield();
+        if (timeout_ns != UINT64_MAX) {
+            slept_ns += SLEEP_NS;
+            sim_pass_time(SLEEP_NS);
+        }
+    }
+    fallow__os_lock_acquire(lock);
+    atomic_fetch_sub(&ours->sleepers, 1);
+}
+
+void fallow__os_event_wake(fallow__os_event *event)
+{
+    atomic_fetch_add(&event_of(event)->wakes, 1);
+}
+
+fallow_status fallow__os_thread_start(void (*run)(void *context), void *context, fallow__os_thread *thread_out,
+                                      fallow__os_error *error_out)
+{
+    enter(SIM_THREAD, NULL, 0);
+    if (is_refused(SIM_THREAD)) {
+        return leave(fail_as_planned(SIM_THREAD, error_out));
+    }
+    sim_host_thread *started = sim_host_thread_start(run, context);
+    if (started == NULL) {
+        return leave(fail(SIM_THREAD, FALLOW_ERR_OS, error_out));
+    }
+    atomic_fetch_add(&live_threads, 1);
+    memcpy(thread_out->room, &started, sizeof started);
+    return leave(FALLOW_OK);
+}
+
+void fallow__os_thread_join(fallow__os_thread *thread)
+{
+    sim_host_thread *started;
+    memcpy(&started, thread->room, sizeof started);
+    sim_host_thread_join(started);
+    atomic_fetch_sub(&live_threads, 1);
+}
+
+/* Calls that answer with a bool. */
+static bool is_let(sim_call call, bool is_possible)
+{
+    enter(call, NULL, 0);
+    bool is_done = is_possible && !is_refused(call);
+    sim.figures.refused[call] += !is_done;
+    mutex_release();
+    return is_done;
+}
+
+bool fallow__os_at_thread_exit(void (*leave_thread)(void))
+{
+    return is_let(SIM_AT_THREAD_EXIT, true) && sim_host_at_thread_exit(leave_thread);
+}
+
+bool fallow__os_barrier_all_threads(void)
+{
+    return is_let(SIM_BARRIER, has(SIM_NO_BARRIER)) && sim_host_barrier();
+}
+
+/* Nothing here forks. */
+bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    (void)before;
+    (void)in_parent;
+    (void)in_child;
+    return true;
+}
+
 void fallow__os_stop(const char *message)
 {
     fprintf(stderr, "%s\n", message);
@@ -1600,6 +1735,8 @@ sim_figures sim_counts(void)
     sim_figures counts = sim.figures;
     counts.live_locks = atomic_load(&live_locks);
     counts.held_locks = atomic_load(&held_locks);
+    counts.live_events = atomic_load(&live_events);
+    counts.live_threads = atomic_load(&live_threads);
     counts.lazy_pages = sim.lazy_pages;
     return counts;
 }
@@ -1732,6 +1869,9 @@ bool sim_begin(const sim_options *given)
     }
     atomic_store(&live_locks, 0);
     atomic_store(&held_locks, 0);
+    atomic_store(&live_events, 0);
+    atomic_store(&live_threads, 0);
+    atomic_store(&clock_ns, 0);
     sim_host_watch(is_write_fine);
     return true;
 }
@@ -1751,6 +1891,8 @@ bool sim_check_no_leak(void)
     is_clean &= is_none(sim.mapping_count, "mappings");
     is_clean &= is_none(atomic_load(&held_locks), "locks held");
     is_clean &= is_none(atomic_load(&live_locks), "locks never destroyed");
+    is_clean &= is_none(atomic_load(&live_events), "events never destroyed");
+    is_clean &= is_none(atomic_load(&live_threads), "threads never joined");
     return is_clean;
 }
 

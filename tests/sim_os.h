@@ -52,9 +52,12 @@ typedef enum sim_call {
     SIM_UNGUARD,
     SIM_RESIDENT,
     SIM_PROCESS,
+    SIM_THREAD, /* fallow__os_thread_start */
     SIM_ADVISE, /* none of os.h: applying attributes again after a decommit; refused, the range goes without */
     SIM_LOCK,   /* fallow__os_lock_acquire; never refused */
     SIM_UNLOCK,
+    SIM_AT_THREAD_EXIT, /* these two answer false when they are refused */
+    SIM_BARRIER,
     SIM_CALLS
 } sim_call;
 
@@ -77,6 +80,7 @@ enum {
     SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */
     SIM_NO_GUARD_INSTALL = 1 << 1, /* a guard is a decommitted page here, as it is on Windows anyhow */
     SIM_NO_ADVICE = 1 << 2,        /* every FALLOW_REGION_* attribute is refused */
+    SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_IS_LOCKED = 1 << 3         /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
 };
 
@@ -105,11 +109,14 @@ typedef struct sim_options {
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
- * is held or was never destroyed. What is left is taken away. */
+ * is held, a lock or an event that was never destroyed, a thread that was never joined. What is left is taken away. */
 bool sim_end(void);
 
-/* The same look without an end: nothing is reserved, charged, mapped or locked. */
+/* The same look without an end: nothing is reserved, charged, mapped, locked or running. */
 bool sim_check_no_leak(void);
+
+/* Let time pass. It stands still otherwise, but for a moment with each look at the clock and with each sleep. */
+void sim_pass_time(uint64_t ns);
 
 /* --- faults ------------------------------------------------------------------------------------------------ */
 
@@ -147,8 +154,10 @@ typedef struct sim_figures {
     uint64_t refused[SIM_CALLS]; /* by a fault, a rule or a limit */
     uint64_t live_locks;         /* made and not destroyed */
     uint64_t held_locks;
-    uint64_t lazy_pages; /* freed lazily, not written, not taken yet */
-    uint64_t lazy_taken; /* pages that turned zero behind the program's back, in all */
+    uint64_t live_events;
+    uint64_t live_threads; /* started by the library, and not joined */
+    uint64_t lazy_pages;   /* freed lazily, not written, not taken yet */
+    uint64_t lazy_taken;   /* pages that turned zero behind the program's back, in all */
 } sim_figures;
 
 sim_figures sim_counts(void);

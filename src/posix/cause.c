@@ -9,6 +9,8 @@
  *   ENOMEM           writable pages   RLIMIT_DATA against VmData                  COMMIT
  *   ENOMEM           writable pages   mode 2: CommitLimit against Committed_AS    COMMIT
  *   EINVAL, ENOMEM   advice           VmLck: locked pages refuse to be purged     LOCKED
+ *   EAGAIN           a thread         RLIMIT_AS against VmSize and its stack      ADDRESS_SPACE
+ *   EAGAIN           a thread         (RLIMIT_NPROC, pids.max: not told apart)    OS
  *
  * The looking is a moment later than the refusal, so another thread can have changed the figures: then no limit is
  * named, and the status is the one that the request alone suggests. */
@@ -121,12 +123,23 @@ static fallow_status cause_of_change(fallow__os_error *error_out)
     return FALLOW_ERR_OS;
 }
 
+/* The C library says EAGAIN also where it means ENOMEM. */
+static fallow_status cause_of_thread(size_t stack_bytes, fallow__os_error *error_out)
+{
+    uint64_t limit = fallow__posix_address_limit();
+    if (is_passed(read_usage().virtual_bytes, stack_bytes, limit)) {
+        return name_limit(FALLOW_ERR_ADDRESS_SPACE, "RLIMIT_AS", limit, error_out);
+    }
+    return FALLOW_ERR_OS;
+}
+
 static fallow_status cause_of_no_memory(fallow__posix_request request, size_t size_bytes, fallow__os_error *error_out)
 {
     switch (request) {
     case FALLOW__POSIX_RESERVE: return cause_of_reserve(size_bytes, error_out);
     case FALLOW__POSIX_COMMIT: return cause_of_commit(size_bytes, error_out);
     case FALLOW__POSIX_CHANGE: return cause_of_change(error_out);
+    case FALLOW__POSIX_THREAD: return cause_of_thread(size_bytes, error_out);
     case FALLOW__POSIX_ADVISE: break;
     }
     return cause_of_change(error_out);
@@ -143,7 +156,8 @@ static fallow_status classify(int code, fallow__posix_request request, size_t si
     switch (code) {
     case EPERM:
     case EACCES: return FALLOW_ERR_PERMISSION;
-    case EAGAIN: return cause_of_locked(error_out);
+    case EAGAIN:
+        return request == FALLOW__POSIX_THREAD ? cause_of_thread(size_bytes, error_out) : cause_of_locked(error_out);
     case ENOMEM: return cause_of_no_memory(request, size_bytes, error_out);
     case EEXIST: return FALLOW_ERR_ADDRESS_SPACE;
     case ENOSYS: return FALLOW_ERR_UNSUPPORTED;

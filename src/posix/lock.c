@@ -5,9 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,33 +22,23 @@
 #define IS_SINGLE_THREADED false
 #endif
 
-typedef struct room {
-    pthread_mutex_t mutex;
-    atomic_bool is_flagged; /* held by the only thread of the process */
-} room;
-
-static_assert(sizeof(room) <= sizeof(fallow__os_lock), "a lock fits its room");
-static_assert(_Alignof(room) <= _Alignof(fallow__os_lock), "and so does its alignment");
+static_assert(sizeof(fallow__posix_lock) <= sizeof(fallow__os_lock), "a lock fits its room");
+static_assert(_Alignof(fallow__posix_lock) <= _Alignof(fallow__os_lock), "and so does its alignment");
 static_assert(sizeof(pthread_once_t) <= sizeof(fallow__os_once), "a once fits its room");
 static_assert(PTHREAD_ONCE_INIT == 0, "a once that is all zero has not run");
 
-static room *room_of(fallow__os_lock *lock)
-{
-    return (room *)(void *)lock->room;
-}
-
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
-    if (pthread_mutex_init(&room_of(lock)->mutex, NULL) != 0) {
+    if (pthread_mutex_init(&fallow__posix_lock_of(lock)->mutex, NULL) != 0) {
         fallow__os_stop("fallow: a lock cannot be created");
     }
-    atomic_init(&room_of(lock)->is_flagged, false);
+    atomic_init(&fallow__posix_lock_of(lock)->is_flagged, false);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
 {
     /* EBUSY means that a thread is inside an arena that is being destroyed */
-    if (pthread_mutex_destroy(&room_of(lock)->mutex) != 0) {
+    if (pthread_mutex_destroy(&fallow__posix_lock_of(lock)->mutex) != 0) {
         fallow__os_stop("fallow: a lock is destroyed while it is held");
     }
 }
@@ -61,25 +49,25 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
  * Source: the GNU C Library manual, "Single-Threaded". A plain mutex has no error that a program could meet here. */
 void fallow__os_lock_acquire(fallow__os_lock *lock)
 {
-    room *r = room_of(lock);
+    fallow__posix_lock *ours = fallow__posix_lock_of(lock);
     if (IS_SINGLE_THREADED) {
-        atomic_store_explicit(&r->is_flagged, true, memory_order_relaxed);
+        atomic_store_explicit(&ours->is_flagged, true, memory_order_relaxed);
         return;
     }
-    pthread_mutex_lock(&r->mutex);
-    while (atomic_load_explicit(&r->is_flagged, memory_order_acquire)) {
+    pthread_mutex_lock(&ours->mutex);
+    while (atomic_load_explicit(&ours->is_flagged, memory_order_acquire)) {
         sched_yield();
     }
 }
 
 void fallow__os_lock_release(fallow__os_lock *lock)
 {
-    room *r = room_of(lock);
-    if (atomic_load_explicit(&r->is_flagged, memory_order_relaxed)) {
-        atomic_store_explicit(&r->is_flagged, false, memory_order_release);
+    fallow__posix_lock *ours = fallow__posix_lock_of(lock);
+    if (atomic_load_explicit(&ours->is_flagged, memory_order_relaxed)) {
+        atomic_store_explicit(&ours->is_flagged, false, memory_order_release);
         return;
     }
-    pthread_mutex_unlock(&r->mutex);
+    pthread_mutex_unlock(&ours->mutex);
 }
 
 void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))

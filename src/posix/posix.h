@@ -1,6 +1,7 @@
 /* What the files of the POSIX layer share. Sees: os.h.
  *
  *   lock.c     mutex, once, environment, last words
+ *   thread.c   clock, threads, events, the end of a thread, the barrier in all of them, fork
  *   proc.c     reading /proc with a fixed buffer on the stack
  *   facts.c    what this system is and can do; probes; the figures of this process
  *   cause.c    why the kernel refused
@@ -11,6 +12,9 @@
  * nothing that it cannot do without, apart from mmap, munmap and mprotect. */
 #ifndef FALLOW_POSIX_H
 #define FALLOW_POSIX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "../os.h"
 
@@ -26,6 +30,19 @@ enum {
     FALLOW__PR_SET_VMA = 0x53564d41,        /* Linux 5.17, if configured */
     FALLOW__PR_SET_VMA_ANON_NAME = 0
 };
+
+/* --- lock.c ------------------------------------------------------------------------------------------------ */
+
+/* What lies in the room of a lock. Held is: the mutex is locked, and the flag is down; or the flag is up. */
+typedef struct fallow__posix_lock {
+    pthread_mutex_t mutex;
+    atomic_bool is_flagged; /* held by the only thread of the process */
+} fallow__posix_lock;
+
+static inline fallow__posix_lock *fallow__posix_lock_of(fallow__os_lock *lock)
+{
+    return (fallow__posix_lock *)(void *)lock->room;
+}
 
 /* --- proc.c ------------------------------------------------------------------------------------------------ */
 
@@ -101,7 +118,8 @@ typedef enum fallow__posix_request {
     FALLOW__POSIX_RESERVE, /* more addresses */
     FALLOW__POSIX_COMMIT,  /* more writable pages */
     FALLOW__POSIX_CHANGE,  /* neither: other protection, a remap in place, an unmap */
-    FALLOW__POSIX_ADVISE   /* madvise, mincore */
+    FALLOW__POSIX_ADVISE,  /* madvise, mincore */
+    FALLOW__POSIX_THREAD   /* a thread, and addresses for its stack */
 } fallow__posix_request;
 
 /* Classify a failure from its errno and from what limits say now. errno is code again afterwards. */

@@ -28,6 +28,7 @@ static void find_later(void)
     typedef const char *(CDECL * wine_get_version)(void);
     wine_get_version get_wine_version = (wine_get_version)find_function("ntdll.dll", "wine_get_version");
     later.alloc2 = (fallow__win32_alloc2)find_function("kernelbase.dll", "VirtualAlloc2");
+    later.is_shutdown = (fallow__win32_shutdown)find_function("ntdll.dll", "RtlDllShutdownInProgress");
     later.wine_version = get_wine_version == NULL ? NULL : get_wine_version();
 }
 

@@ -9,14 +9,9 @@
 static_assert(sizeof(SRWLOCK) <= sizeof(fallow__os_lock), "a lock fits its room");
 static_assert(sizeof(INIT_ONCE) <= sizeof(fallow__os_once), "a once fits its room");
 
-static SRWLOCK *srw(fallow__os_lock *lock)
-{
-    return (SRWLOCK *)(void *)lock->room;
-}
-
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
-    InitializeSRWLock(srw(lock));
+    InitializeSRWLock(fallow__win32_lock_of(lock));
 }
 
 /* An SRW lock holds nothing. Microsoft Learn, Slim Reader/Writer Locks */
@@ -27,12 +22,12 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
 
 void fallow__os_lock_acquire(fallow__os_lock *lock)
 {
-    AcquireSRWLockExclusive(srw(lock));
+    AcquireSRWLockExclusive(fallow__win32_lock_of(lock));
 }
 
 void fallow__os_lock_release(fallow__os_lock *lock)
 {
-    ReleaseSRWLockExclusive(srw(lock));
+    ReleaseSRWLockExclusive(fallow__win32_lock_of(lock));
 }
 
 /* C has no way between pointers to functions and to data: the parameter points to the function pointer. */

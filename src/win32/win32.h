@@ -24,11 +24,21 @@
 typedef PVOID(WINAPI *fallow__win32_alloc2)(HANDLE process, PVOID base, SIZE_T size, ULONG type, ULONG protection,
                                             MEM_EXTENDED_PARAMETER *parameters, ULONG parameter_count);
 
+/* RtlDllShutdownInProgress, ntdll.dll: the process is ending. */
+typedef BOOLEAN(WINAPI *fallow__win32_shutdown)(void);
+
 /* Found once per process; NULL where this system has no such function. */
 typedef struct fallow__win32_later {
     fallow__win32_alloc2 alloc2;
+    fallow__win32_shutdown is_shutdown;
     const char *wine_version; /* "8.0"; NULL on Windows */
 } fallow__win32_later;
+
+/* What lies in the room of a lock. */
+static inline SRWLOCK *fallow__win32_lock_of(fallow__os_lock *lock)
+{
+    return (SRWLOCK *)(void *)lock->room;
+}
 
 /* facts.c */
 const SYSTEM_INFO *fallow__win32_basics(void);

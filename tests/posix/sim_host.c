@@ -1,8 +1,9 @@
 /* The memory below the simulation: one PROT_NONE mapping, and SIGSEGV. */
-#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore */
+#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore, syscall */
 
 #include "../sim_host.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -164,4 +166,71 @@ int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes
     }
     memcpy(buffer_out, value, strlen(value) + 1);
     return (int)strlen(value);
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------- */
+
+struct sim_host_thread {
+    pthread_t id;
+    void (*run)(void *context);
+    void *context;
+};
+
+static void *run_thread(void *argument)
+{
+    const sim_host_thread *thread = argument;
+    thread->run(thread->context);
+    return NULL;
+}
+
+sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context)
+{
+    sim_host_thread *thread = malloc(sizeof *thread);
+    if (thread != NULL) {
+        *thread = (sim_host_thread){.run = run, .context = context};
+        if (pthread_create(&thread->id, NULL, run_thread, thread) != 0) {
+            free(thread);
+            return NULL;
+        }
+    }
+    return thread;
+}
+
+void sim_host_thread_join(sim_host_thread *thread)
+{
+    require(pthread_join(thread->id, NULL) == 0, "sim_host: pthread_join");
+    free(thread);
+}
+
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key;
+static _Atomic(void (*)(void)) at_exit;
+
+static void thread_ends(void *value)
+{
+    (void)value;
+    atomic_load (&at_exit)();
+}
+
+static void make_exit_key(void)
+{
+    require(pthread_key_create(&exit_key, thread_ends) == 0, "sim_host: pthread_key_create");
+}
+
+bool sim_host_at_thread_exit(void (*leave)(void))
+{
+    pthread_once(&exit_once, make_exit_key);
+    atomic_store(&at_exit, leave);
+    return pthread_setspecific(exit_key, &exit_key) == 0;
+}
+
+/* Linux 4.14; the numbers are those of linux/membarrier.h. */
+bool sim_host_barrier(void)
+{
+    enum {
+        PRIVATE_EXPEDITED = 1 << 3,
+        REGISTER_PRIVATE_EXPEDITED = 1 << 4
+    };
+    return syscall(__NR_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+           syscall(__NR_membarrier, PRIVATE_EXPEDITED, 0, 0) == 0;
 }

@@ -6,6 +6,7 @@
 #include <windows.h>
 
 #include <psapi.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -131,4 +132,77 @@ int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes
     SetLastError(ERROR_SUCCESS);
     DWORD length = GetEnvironmentVariableA(name, buffer_out, (DWORD)buffer_bytes);
     return length >= buffer_bytes || (length == 0 && GetLastError() != ERROR_SUCCESS) ? -1 : (int)length;
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------- */
+
+struct sim_host_thread {
+    HANDLE handle;
+    void (*run)(void *context);
+    void *context;
+};
+
+static DWORD WINAPI run_thread(LPVOID argument)
+{
+    const sim_host_thread *thread = argument;
+    thread->run(thread->context);
+    return 0;
+}
+
+sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context)
+{
+    sim_host_thread *thread = malloc(sizeof *thread);
+    if (thread != NULL) {
+        *thread = (sim_host_thread){.run = run, .context = context};
+        thread->handle = CreateThread(NULL, 0, run_thread, thread, 0, NULL);
+        if (thread->handle == NULL) {
+            free(thread);
+            return NULL;
+        }
+    }
+    return thread;
+}
+
+void sim_host_thread_join(sim_host_thread *thread)
+{
+    require(WaitForSingleObject(thread->handle, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
+    CloseHandle(thread->handle);
+    free(thread);
+}
+
+static INIT_ONCE exit_once = INIT_ONCE_STATIC_INIT;
+static DWORD exit_slot;
+static _Atomic(void (*)(void)) at_exit;
+
+static VOID WINAPI thread_ends(PVOID value)
+{
+    if (value != NULL) {
+        atomic_load (&at_exit)();
+    }
+}
+
+static BOOL CALLBACK make_exit_slot(PINIT_ONCE once, PVOID parameter, PVOID *context)
+{
+    (void)once;
+    (void)parameter;
+    (void)context;
+    exit_slot = FlsAlloc(thread_ends);
+    return exit_slot != FLS_OUT_OF_INDEXES;
+}
+
+bool sim_host_at_thread_exit(void (*leave)(void))
+{
+    require(InitOnceExecuteOnce(&exit_once, make_exit_slot, NULL, NULL), "FlsAlloc");
+    atomic_store(&at_exit, leave);
+    return FlsSetValue(exit_slot, &exit_slot);
+}
+
+/* Wine 8.0 does nothing in it. */
+bool sim_host_barrier(void)
+{
+    if (GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL) {
+        return false;
+    }
+    FlushProcessWriteBuffers();
+    return true;
 }
