@@ -24,12 +24,27 @@
  *   DIRTY  accessible, may hold memory         LAZY    as DIRTY, but the system may take it
  *   used   START, REST: in use; START_NONE, REST_NONE: addresses only
  *
- * Locking. One lock for everything; system calls are made with it held.
+ * Locking. One lock for all of the above. It is never held during a system call or a callback: so what can be seen
+ * between two moments of a call has to be true, and these rules make it so:
+ *
+ *   1. The turn. Whoever changes what the system backs has it: one thread at a time, in the order they asked. Only then
+ *      does a page become NONE or stop being so, is bookkeeping committed, is a part added, is memory given back.
+ *   2. A NONE page that is looked at by whoever has the turn stays as it is when the lock is let go. Without the turn
+ *      one may become addresses of a run, while nobody has the turn.
+ *   3. An accessible free page may be taken by anyone at any moment, so a place is looked at again after the lock was
+ *      let go, and another one found if it is gone: then some other thread has got on.
+ *   4. Free memory that is being given back is *out*: out of the free pages, so that nobody takes it, one piece at a
+ *      time, for one system call. Whatever looks at the books sees it as the free memory that it was.
+ *   5. Who is refused has had the turn: nothing was out and nothing half done when it looked.
+ *
+ * Functions below let the lock go where their comments say so; those that say "the turn is ours" need it.
  *
  * The only file that sees both pages.h and os.h. */
+#include <assert.h>
 #include <string.h>
 
 #include "bits.h"
+#include "cache.h"
 #include "config.h"
 #include "os.h"
 #include "pages.h"
@@ -43,6 +58,11 @@ enum {
     DATA_ALIGN_LARGE = 2 << 20, /* page 0 of an arena of 64 MiB and more lies on a huge page boundary */
     DATA_ALIGN_FROM = 64 << 20,
     RESERVE_BYTES_LEAST = 64 << 10, /* less is not worth an arena */
+    CACHE_BYTES_DEFAULT = 64 << 20, /* for each thread: 16 runs of 4 MiB come and go without the lock */
+    CACHE_SEARCH = 16,              /* long runs that are looked through for one that comes back */
+    CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
+    FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
+    RELEASE_BYTES = 16 << 20,       /* given back at a time: half a millisecond for which others may wait */
     ZERO_PIECES = 16                /* pieces that ZEROED clears one by one; the rest in one go */
 };
 
@@ -71,8 +91,22 @@ typedef struct part {
     fallow__pages pages;
 } part;
 
+/* A range of free pages in one state. */
+typedef struct piece {
+    part *part;
+    uint64_t first;
+    uint64_t count;
+    fallow__page_state state;
+} piece;
+
 struct fallow_arena {
+    fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
     fallow__os_lock lock;
+    fallow__os_event turn_passed;
+    uint64_t tickets;      /* who asks for the turn gets the next number */
+    uint64_t turn;         /* the number whose turn it is; nobody's if it is `tickets` */
+    piece out;             /* count is 0 if nothing is out */
+    size_t promised_bytes; /* will be backed by what is being committed now */
     part *oldest;
     part *newest;
     unsigned page_shift;
@@ -91,6 +125,8 @@ struct fallow_arena {
     void *callback_context;
     char name[FALLOW_NAME_BYTES];
 };
+
+static_assert(offsetof(fallow_arena, caches) == 0, "a thread that has no arena's caches has no NULL arena's either");
 
 /* A request, checked and in pages. */
 typedef struct order {
@@ -151,11 +187,46 @@ static inline part *part_of(const fallow_arena *arena, const void *address)
     return p;
 }
 
-static inline uint64_t part_state_pages(const part *p, unsigned states)
+static inline bool block_is_ready(const part *p, uint64_t block)
+{
+    return (p->ready[block / 64] >> (block % 64)) & 1;
+}
+
+static inline bool page_is_ready(const part *p, uint64_t page)
+{
+    return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
+}
+
+/* Is a page being given back? The books of the part call it used then. */
+static inline bool is_out(const fallow_arena *arena, const part *p, uint64_t page)
+{
+    return arena->out.part == p && page - arena->out.first < arena->out.count;
+}
+
+/* The state of a page; one whose bookkeeping is not there has never been in a run. */
+static unsigned page_state(const fallow_arena *arena, const part *p, uint64_t page)
+{
+    uint64_t end;
+    if (!page_is_ready(p, page)) {
+        return FALLOW__FREE_NONE;
+    }
+    if (is_out(arena, p, page)) {
+        return arena->out.state;
+    }
+    return fallow__pages_piece((fallow__pages *)(uintptr_t)&p->pages, page, page + 1, &end);
+}
+
+/* How many pages of a part are in states of a set. */
+static inline uint64_t part_state_pages(const fallow_arena *arena, const part *p, unsigned states)
 {
     uint64_t count = 0;
     for (unsigned state = 0; state < 8; state++) {
         count += (states & FALLOW__STATES(state)) != 0 ? p->pages.state_pages[state] : 0;
+    }
+    if (arena->out.count != 0 && arena->out.part == p) {
+        count += (states & FALLOW__STATES(arena->out.state)) != 0 ? arena->out.count : 0;
+        count -= (states & FALLOW__STATES(FALLOW__START_NONE)) != 0 ? 1 : 0;
+        count -= (states & FALLOW__STATES(FALLOW__REST_NONE)) != 0 ? arena->out.count - 1 : 0;
     }
     return count;
 }
@@ -164,7 +235,7 @@ static uint64_t arena_state_pages(const fallow_arena *arena, unsigned states)
 {
     uint64_t count = 0;
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
-        count += part_state_pages(p, states);
+        count += part_state_pages(arena, p, states);
     }
     return count;
 }
@@ -172,7 +243,7 @@ static uint64_t arena_state_pages(const fallow_arena *arena, unsigned states)
 /* What limit_bytes bounds: everything that may hold memory. */
 static size_t arena_backed_bytes(const fallow_arena *arena)
 {
-    size_t metadata_bytes = 0;
+    size_t metadata_bytes = arena->caches.metadata_bytes;
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
         metadata_bytes += p->metadata_bytes;
     }
@@ -218,25 +289,101 @@ static uint64_t range_count(fallow__pages *pages, uint64_t first, uint64_t count
     return total;
 }
 
-/* --- what the callbacks hear ------------------------------------------------------------------------------- */
+/* --- the turn, and what is done without the lock ----------------------------------------------------------- */
 
-static bool granted(const fallow_arena *arena, void *base, size_t size_bytes)
+static inline bool turn_is_free(const fallow_arena *arena)
+{
+    return arena->turn == arena->tickets;
+}
+
+/* Wait for the turn. The lock is let go, if another has it. */
+static void turn_take(fallow_arena *arena)
+{
+    uint64_t ticket = arena->tickets++;
+    while (arena->turn != ticket) {
+        fallow__os_event_wait(&arena->turn_passed, &arena->lock, UINT64_MAX);
+    }
+}
+
+static void turn_pass(fallow_arena *arena)
+{
+    arena->turn++;
+    if (!turn_is_free(arena)) {
+        fallow__os_event_wake(&arena->turn_passed);
+    }
+}
+
+/* Let those who wait go first. The turn is ours before and after. */
+static void turn_give_way(fallow_arena *arena)
+{
+    if (arena->turn + 1 != arena->tickets) {
+        turn_pass(arena);
+        turn_take(arena);
+    }
+}
+
+/* The callbacks. The lock is not held. */
+static bool ask(const fallow_arena *arena, void *base, size_t size_bytes)
 {
     return arena->before_commit == NULL || arena->before_commit(arena->callback_context, base, size_bytes);
 }
 
-/* A limit of our own refuses. */
-static fallow_status refused(fallow__os_error *error, const char *limit_name, size_t limit_bytes)
-{
-    *error = (fallow__os_error){.limit_name = limit_name, .limit_value = limit_bytes};
-    return FALLOW_ERR_LIMIT;
-}
-
-static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
+static void tell(const fallow_arena *arena, void *base, size_t size_bytes)
 {
     if (arena->after_decommit != NULL) {
         arena->after_decommit(arena->callback_context, base, size_bytes);
     }
+}
+
+/* Calls of the system and of the program: the lock is held, and let go for the call; the turn is ours. */
+
+static bool granted(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    if (arena->before_commit == NULL) {
+        return true;
+    }
+    fallow__os_lock_release(&arena->lock);
+    bool is_granted = ask(arena, base, size_bytes);
+    fallow__os_lock_acquire(&arena->lock);
+    return is_granted;
+}
+
+static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    if (arena->after_decommit == NULL) {
+        return;
+    }
+    fallow__os_lock_release(&arena->lock);
+    tell(arena, base, size_bytes);
+    fallow__os_lock_acquire(&arena->lock);
+}
+
+static fallow_status system_commit(fallow_arena *arena, const part *p, void *base, size_t size_bytes,
+                                   fallow__os_error *error)
+{
+    arena->commit_calls++;
+    fallow__os_lock_release(&arena->lock);
+    fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
+    fallow__os_lock_acquire(&arena->lock);
+    return status;
+}
+
+static fallow_status system_decommit(fallow_arena *arena, const part *p, void *base, size_t size_bytes,
+                                     fallow__os_left *left_out, fallow__os_error *error)
+{
+    fallow__os_lock_release(&arena->lock);
+    fallow_status status = fallow__os_decommit(&p->region, base, size_bytes, left_out, error);
+    fallow__os_lock_acquire(&arena->lock);
+    return status;
+}
+
+static fallow_status system_purge(fallow_arena *arena, const part *p, void *base, size_t size_bytes, fallow_purge purge,
+                                  bool *is_zero_out, bool *is_committed_out, fallow__os_error *error)
+{
+    fallow__os_lock_release(&arena->lock);
+    fallow_status status = fallow__os_purge(&p->region, base, size_bytes, purge, is_zero_out, is_committed_out, error);
+    fallow__os_lock_acquire(&arena->lock);
+    return status;
 }
 
 static void ranges_taken_back(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, unsigned states)
@@ -268,6 +415,13 @@ static bool ranges_granted(fallow_arena *arena, part *p, uint64_t first, uint64_
     return true;
 }
 
+/* A limit of our own refuses. */
+static fallow_status refused(fallow__os_error *error, const char *limit_name, size_t limit_bytes)
+{
+    *error = (fallow__os_error){.limit_name = limit_name, .limit_value = limit_bytes};
+    return FALLOW_ERR_LIMIT;
+}
+
 /* What the system still does for a range after it was asked to decommit it. */
 static bool memory_is_gone(fallow__os_left left)
 {
@@ -281,31 +435,23 @@ static bool is_accessible(fallow__os_left left)
 
 /* --- committing -------------------------------------------------------------------------------------------- */
 
-/* Commit bookkeeping: granted, committed and counted, or nothing. */
+/* All of this with the turn; the lock is let go in between. */
+
+/* Commit bookkeeping: granted, committed and counted, or nothing. It was promised before. */
 static fallow_status metadata_commit(fallow_arena *arena, part *p, void *base, size_t size_bytes,
                                      fallow__os_error *error)
 {
     if (!granted(arena, base, size_bytes)) {
         return refused(error, "before_commit", size_bytes);
     }
-    arena->commit_calls++;
-    fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
+    fallow_status status = system_commit(arena, p, base, size_bytes, error);
     if (status != FALLOW_OK) {
         taken_back(arena, base, size_bytes);
         return status;
     }
     p->metadata_bytes += size_bytes;
+    arena->promised_bytes -= size_bytes;
     return FALLOW_OK;
-}
-
-static inline bool block_is_ready(const part *p, uint64_t block)
-{
-    return (p->ready[block / 64] >> (block % 64)) & 1;
-}
-
-static inline bool page_is_ready(const part *p, uint64_t page)
-{
-    return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
 }
 
 /* The bookkeeping of blocks [first, end): the last block of a part may be shorter than the others. */
@@ -344,7 +490,7 @@ static uint64_t blocks_missing(const part *p, uint64_t first, uint64_t count)
 }
 
 /* Make the bookkeeping of a range of pages accessible: each series of missing blocks with one system call. Blocks that
- * became ready are marked fresh until the call is through (blocks_keep) or has failed (blocks_drop). */
+ * became ready are marked fresh until the call is through or has failed (blocks_settle). */
 static fallow_status blocks_prepare(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
                                     fallow__os_error *error)
 {
@@ -388,23 +534,13 @@ static void blocks_settle(fallow_arena *arena, part *p, uint64_t first, uint64_t
         if (!is_drop) {
             continue;
         }
-        (void)fallow__os_decommit(&p->region, base, size_bytes, &left, &ignored);
+        (void)system_decommit(arena, p, base, size_bytes, &left, &ignored);
         if (!is_accessible(left)) {
             p->ready[block / 64] &= ~bit;
             p->metadata_bytes -= size_bytes;
             taken_back(arena, base, size_bytes);
         }
     }
-}
-
-static void blocks_keep(fallow_arena *arena, place where)
-{
-    blocks_settle(arena, where.part, where.first, where.count, false);
-}
-
-static void blocks_drop(fallow_arena *arena, place where)
-{
-    blocks_settle(arena, where.part, where.first, where.count, true);
 }
 
 /* A commit that was refused may have stopped partway (os.h): what the books call inaccessible becomes so. */
@@ -415,8 +551,8 @@ static void range_undo_commit(fallow_arena *arena, part *p, uint64_t first, uint
     for (uint64_t page = first; next_range(&p->pages, &page, limit, STATES_NONE, &range_first, &range_pages);) {
         fallow__os_left left;
         fallow__os_error ignored;
-        (void)fallow__os_decommit(&p->region, page_address(arena, p, range_first), pages_bytes(arena, range_pages),
-                                  &left, &ignored);
+        (void)system_decommit(arena, p, page_address(arena, p, range_first), pages_bytes(arena, range_pages), &left,
+                              &ignored);
     }
 }
 
@@ -427,9 +563,8 @@ static fallow_status range_commit(fallow_arena *arena, part *p, uint64_t first, 
     if (!ranges_granted(arena, p, first, limit)) {
         return refused(error, "before_commit", pages_bytes(arena, limit - first));
     }
-    arena->commit_calls++;
     fallow_status status =
-        fallow__os_commit(&p->region, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
+        system_commit(arena, p, page_address(arena, p, first), pages_bytes(arena, limit - first), error);
     if (status != FALLOW_OK) {
         range_undo_commit(arena, p, first, limit);
         ranges_taken_back(arena, p, first, limit, STATES_NONE);
@@ -495,79 +630,141 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
 
-/* Pages of a free range that were accessible are no longer. */
-static void free_range_lost(fallow_arena *arena, part *p, uint64_t first, uint64_t count)
+/* Take a piece of free memory out, so that it can be given back without the lock. */
+static void piece_take_out(fallow_arena *arena, piece what)
 {
-    ranges_taken_back(arena, p, first, first + count, STATES_FREE_ACCESSIBLE);
-    range_set_free(p, first, first + count, STATES_FREE_ACCESSIBLE, FALLOW__FREE_NONE);
+    FALLOW_ASSERT(arena->out.count == 0);
+    fallow__pages_take(&what.part->pages, what.first, what.count, false);
+    arena->out = what;
 }
 
-/* Decommit a free range, and write down what came of it. */
-static fallow_status free_range_decommit(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
-                                         fallow__os_error *error)
+/* Put it back among the free pages, in another state or in the same. */
+static void piece_put_back(fallow_arena *arena, fallow__page_state state)
+{
+    piece what = arena->out;
+    arena->out.count = 0;
+    fallow__pages_free(&what.part->pages, what.first, what.count);
+    if (state != FALLOW__FREE_NONE) {
+        fallow__pages_set_free(&what.part->pages, what.first, what.count, state);
+    }
+}
+
+/* Decommit a piece, and write down what came of it. */
+static fallow_status piece_decommit(fallow_arena *arena, piece what, fallow__page_state *state_out,
+                                    fallow__os_error *error)
 {
     fallow__os_left left;
+    void *base = page_address(arena, what.part, what.first);
+    size_t size_bytes = pages_bytes(arena, what.count);
+    *state_out = what.state;
     arena->purge_calls++;
-    fallow_status status =
-        fallow__os_decommit(&p->region, page_address(arena, p, first), pages_bytes(arena, count), &left, error);
+    piece_take_out(arena, what);
+    fallow_status status = system_decommit(arena, what.part, base, size_bytes, &left, error);
     if (!is_accessible(left)) {
-        free_range_lost(arena, p, first, count);
+        taken_back(arena, base, size_bytes);
+        *state_out = FALLOW__FREE_NONE;
     } else if (memory_is_gone(left)) {
-        /* the range may hold pages that were not accessible: they still are not */
-        range_set_free(p, first, first + count, FALLOW__STATES_OLD, FALLOW__FREE_ZERO);
+        *state_out = FALLOW__FREE_ZERO;
     }
+    piece_put_back(arena, *state_out);
     return status;
 }
 
-/* Purge or decommit a free, accessible range. A decommit that could only give the memory back counts as done: that is
- * what was asked for, and the stats tell that the pages are still accessible. It has met a limit then (max_map_count),
- * as the next one would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
-static fallow_status free_range_release(fallow_arena *arena, part *p, uint64_t first, uint64_t count,
-                                        fallow_purge *purge_inout, fallow__os_error *error)
+static fallow_status piece_purge(fallow_arena *arena, piece what, fallow_purge purge, fallow__page_state *state_out,
+                                 fallow__os_error *error)
 {
-    if (*purge_inout == FALLOW_PURGE_DECOMMIT) {
-        uint64_t old_pages = part_state_pages(p, FALLOW__STATES_OLD);
-        fallow_status status = free_range_decommit(arena, p, first, count, error);
-        if (status != FALLOW_OK && part_state_pages(p, FALLOW__STATES_OLD) < old_pages) {
-            *purge_inout = FALLOW_PURGE_DONTNEED;
-            return FALLOW_OK;
-        }
-        return status;
-    }
     bool is_zero;
     bool is_committed = true;
+    void *base = page_address(arena, what.part, what.first);
+    size_t size_bytes = pages_bytes(arena, what.count);
+    *state_out = what.state;
     arena->purge_calls++;
-    fallow_status status = fallow__os_purge(&p->region, page_address(arena, p, first), pages_bytes(arena, count),
-                                            *purge_inout, &is_zero, &is_committed, error);
+    piece_take_out(arena, what);
+    fallow_status status = system_purge(arena, what.part, base, size_bytes, purge, &is_zero, &is_committed, error);
     if (status == FALLOW_OK) {
-        fallow__pages_set_free(&p->pages, first, count, is_zero ? FALLOW__FREE_ZERO : FALLOW__FREE_LAZY);
+        *state_out = is_zero ? FALLOW__FREE_ZERO : FALLOW__FREE_LAZY;
     } else if (!is_committed) {
-        free_range_lost(arena, p, first, count);
+        taken_back(arena, base, size_bytes);
+        *state_out = FALLOW__FREE_NONE;
+    }
+    piece_put_back(arena, *state_out);
+    return status;
+}
+
+/* Purge or decommit a piece. A decommit that could only give the memory back counts as done: that is what was asked
+ * for, and the stats tell that the pages are still accessible. It has met a limit then (max_map_count), as the next one
+ * would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
+static fallow_status piece_release(fallow_arena *arena, piece what, fallow_purge *purge_inout,
+                                   fallow__page_state *state_out, fallow__os_error *error)
+{
+    if (*purge_inout != FALLOW_PURGE_DECOMMIT) {
+        return piece_purge(arena, what, *purge_inout, state_out, error);
+    }
+    fallow_status status = piece_decommit(arena, what, state_out, error);
+    if (status != FALLOW_OK && (FALLOW__STATES(what.state) & FALLOW__STATES_OLD) != 0 && *state_out != what.state) {
+        *purge_inout = FALLOW_PURGE_DONTNEED;
+        return FALLOW_OK;
     }
     return status;
 }
 
-/* Release free pages that are in states of `states`, newest part and highest address first, until no more than
- * keep_pages of them are left. */
-static fallow_status arena_release(fallow_arena *arena, uint64_t keep_pages, unsigned states, fallow_purge *purge_inout,
-                                   fallow__os_error *error)
+/* How many pages are given back with one system call. */
+static uint64_t release_pages(const fallow_arena *arena)
 {
-    uint64_t held = arena_state_pages(arena, states);
+    uint64_t pages = RELEASE_BYTES >> arena->page_shift;
+    return pages != 0 ? pages : 1;
+}
+
+/* The highest piece below a page whose state is in a set: of one state, and inside aligned RELEASE_BYTES. */
+static bool piece_find(fallow_arena *arena, part *p, uint64_t below, unsigned states, piece *what_out)
+{
+    uint64_t first;
+    uint64_t count;
+    uint64_t end;
+    if (!fallow__pages_last_range(&p->pages, below, states, &first, &count)) {
+        return false;
+    }
+    uint64_t last = first + count - 1;
+    fallow__page_state state = fallow__pages_piece(&p->pages, last, last + 1, &end);
+    (void)fallow__pages_last_range(&p->pages, last + 1, FALLOW__STATES(state), &first, &count);
+    uint64_t cut = fallow__align_down(last, release_pages(arena));
+    first = first > cut ? first : cut;
+    *what_out = (piece){.part = p, .first = first, .count = last + 1 - first, .state = state};
+    return true;
+}
+
+/* What to give back. */
+typedef struct release {
+    unsigned states;     /* free pages in these */
+    uint64_t keep_pages; /* until no more than this of them are left */
+    bool gives_way;      /* others who wait for the turn get it between two pieces */
+    fallow_purge purge;  /* may become DONTNEED (piece_release) */
+    uint64_t pages;      /* given back so far */
+} release;
+
+/* Give back free pages, newest part and highest address first. The turn is ours; the lock is let go. */
+static fallow_status arena_release(fallow_arena *arena, release *what, fallow__os_error *error)
+{
     for (part *p = arena->newest; p != NULL; p = p->previous) {
-        uint64_t below = p->plan.page_count;
-        uint64_t first;
-        uint64_t count;
-        while (held > keep_pages && fallow__pages_last_range(&p->pages, below, states, &first, &count)) {
-            below = first;
-            if (count > held - keep_pages) {
-                first += count - (held - keep_pages);
-                count = held - keep_pages;
+        piece next = {.first = p->plan.page_count};
+        for (;;) {
+            uint64_t held = arena_state_pages(arena, what->states);
+            if (held <= what->keep_pages || !piece_find(arena, p, next.first, what->states, &next)) {
+                break;
             }
-            fallow_status status = free_range_release(arena, p, first, count, purge_inout, error);
+            if (next.count > held - what->keep_pages) {
+                next.first += next.count - (held - what->keep_pages);
+                next.count = held - what->keep_pages;
+            }
+            fallow__page_state state;
+            fallow_status status = piece_release(arena, next, &what->purge, &state, error);
+            what->pages += (FALLOW__STATES(state) & what->states) == 0 ? next.count : 0;
             if (status != FALLOW_OK) {
                 return status;
             }
-            held -= count;
+            if (what->gives_way) {
+                turn_give_way(arena);
+            }
         }
     }
     return FALLOW_OK;
@@ -593,16 +790,35 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     if (arena->limit_bytes == 0) {
         return true;
     }
-    size_t backed = arena_backed_bytes(arena);
+    size_t backed = arena_backed_bytes(arena) + arena->promised_bytes;
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-/* Give back what the arena holds for nothing. */
-static void arena_release_old(fallow_arena *arena)
+/* A run leaves a cache: now it is free. */
+static void arena_drop(void *context, void *base, size_t size_bytes)
 {
-    fallow_purge purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED;
-    fallow__os_error ignored;
-    (void)arena_release(arena, 0, FALLOW__STATES_OLD, &purge, &ignored);
+    fallow_arena *arena = context;
+    part *p = part_of(arena, base);
+    uint64_t first = page_of(arena, p, base);
+    uint64_t count = pages_up(arena, size_bytes);
+    if (!fallow__pages_free_short(&p->pages, first, count)) {
+        fallow__pages_free(&p->pages, first, count);
+    }
+    fallow__caches_changed(&arena->caches);
+}
+
+/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
+ * that run keep theirs. The lock is let go. */
+static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
+{
+    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
+    for (fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        bool is_own = cache->owner == &fallow__here;
+        if (is_own ? !is_others_only : is_stopped || cache->owner == NULL) {
+            fallow__cache_empty(cache, arena_drop, arena);
+        }
+    }
+    fallow__caches_go_on(&arena->caches);
 }
 
 /* Whether a run may be backed at all. */
@@ -611,18 +827,20 @@ static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_c
     return arena->limit_bytes == 0 || !is_committed || count <= arena->limit_bytes >> arena->page_shift;
 }
 
-/* Near the limit the arena gives back what it holds for nothing, and only then refuses. */
-static fallow_status place_check_limit(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
+/* What is wanted does not fit the limit: give back what the arena holds for nothing, and only then refuse. FALLOW_OK:
+ * look again, the lock was let go. The turn is ours. */
+static fallow_status make_room(fallow_arena *arena, uint64_t count, bool is_committed, fallow__os_error *error)
 {
-    if (fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
-        return FALLOW_OK;
+    release what = {
+        .states = FALLOW__STATES_OLD,
+        .purge = arena->purge == FALLOW_PURGE_DECOMMIT ? FALLOW_PURGE_DECOMMIT : FALLOW_PURGE_DONTNEED,
+    };
+    if (is_within_limit(arena, count, is_committed)) {
+        fallow__os_error ignored;
+        arena_drain_caches(arena, false);
+        (void)arena_release(arena, &what, &ignored);
     }
-    if (is_within_limit(arena, where.count, is_committed)) {
-        arena_release_old(arena);
-    }
-    return fits_limit(arena, place_new_bytes(arena, where, is_committed))
-               ? FALLOW_OK
-               : refused(error, "limit_bytes", arena->limit_bytes);
+    return what.pages != 0 ? FALLOW_OK : refused(error, "limit_bytes", arena->limit_bytes);
 }
 
 /* --- finding, preparing, taking ---------------------------------------------------------------------------- */
@@ -733,41 +951,73 @@ static bool arena_find_at(fallow_arena *arena, const order *wanted, place *where
     return (states & ~allowed) == 0;
 }
 
+static bool order_find(fallow_arena *arena, const order *wanted, place *where_out)
+{
+    return wanted->at != NULL ? arena_find_at(arena, wanted, where_out) : arena_find(arena, wanted, where_out);
+}
+
+static bool place_is_free(place where)
+{
+    return (fallow__pages_states(&where.part->pages, where.first, where.count) & FALLOW__STATES_USED) == 0;
+}
+
+/* Could a place be taken as it is? */
+static bool place_is_usable(place where, bool is_committed)
+{
+    unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
+    return is_committed
+               ? (states & STATES_NONE) == 0
+               : (states & STATES_ACCESSIBLE) == 0 && blocks_missing(where.part, where.first, where.count) == 0;
+}
+
 /* Addresses only have to fault, and no more: that they are still charged is the system's affair. */
 static fallow_status place_make_inaccessible(fallow_arena *arena, place where, fallow__os_error *error)
 {
     fallow__pages *pages = &where.part->pages;
-    if ((fallow__pages_states(pages, where.first, where.count) & STATES_ACCESSIBLE) == 0) {
-        return FALLOW_OK;
-    }
-    fallow_status status = free_range_decommit(arena, where.part, where.first, where.count, error);
-    bool is_done = (fallow__pages_states(pages, where.first, where.count) & STATES_ACCESSIBLE) == 0;
-    return is_done ? FALLOW_OK : status;
-}
-
-/* Make a free place usable, as committed pages or as addresses only. On failure the arena is as it was, but that memory
- * of free pages may have been given back. */
-static fallow_status place_prepare(fallow_arena *arena, place where, bool is_committed, fallow__os_error *error)
-{
-    part *p = where.part;
-    fallow_status status = place_check_limit(arena, where, is_committed, error);
-    if (status != FALLOW_OK) {
-        return status;
-    }
-    status = blocks_prepare(arena, p, where.first, where.count, error);
-    if (status == FALLOW_OK) {
-        if (is_committed) {
-            status = place_commit(arena, where, error);
-        } else {
-            status = place_make_inaccessible(arena, where, error);
+    uint64_t end = where.first + where.count;
+    uint64_t first;
+    while ((first = fallow__pages_next(pages, where.first, end, STATES_FREE_ACCESSIBLE)) != end) {
+        uint64_t ignored;
+        fallow__page_state state = fallow__pages_piece(pages, first, end, &ignored);
+        uint64_t limit = fallow__pages_next(pages, first, end, ~FALLOW__STATES(state) & 0xff);
+        piece what = {.part = where.part, .first = first, .count = limit - first, .state = state};
+        fallow_status status = piece_decommit(arena, what, &state, error);
+        if (state != FALLOW__FREE_NONE) {
+            return status;
         }
     }
-    if (status != FALLOW_OK) {
-        blocks_drop(arena, where);
-        return status;
-    }
-    blocks_keep(arena, where);
     return FALLOW_OK;
+}
+
+/* Can a place be taken as committed pages at once, without the turn? */
+static bool place_is_takeable(const fallow_arena *arena, place where)
+{
+    return place_is_usable(where, true) && fits_limit(arena, place_new_bytes(arena, where, true));
+}
+
+/* One step to make a free place usable, as committed pages or as addresses only. *is_ready_out: it is, and the lock has
+ * not been let go. Else the place has to be looked at again. On failure the arena is as it was, but that memory of free
+ * pages may have been given back. The turn is ours. */
+static fallow_status place_prepare(fallow_arena *arena, place where, bool is_committed, bool *is_ready_out,
+                                   fallow__os_error *error)
+{
+    part *p = where.part;
+    *is_ready_out = false;
+    if (!fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
+        return make_room(arena, where.count, is_committed, error);
+    }
+    if (place_is_usable(where, is_committed)) {
+        *is_ready_out = true;
+        return FALLOW_OK;
+    }
+    arena->promised_bytes = (size_t)blocks_missing(p, where.first, where.count) * p->plan.block_bytes;
+    fallow_status status = blocks_prepare(arena, p, where.first, where.count, error);
+    if (status == FALLOW_OK) {
+        status = is_committed ? place_commit(arena, where, error) : place_make_inaccessible(arena, where, error);
+    }
+    blocks_settle(arena, p, where.first, where.count, status != FALLOW_OK);
+    arena->promised_bytes = 0;
+    return status;
 }
 
 /* Pieces of a run that are not known to be zero. */
@@ -880,30 +1130,44 @@ static size_t first_block_bytes(const part_layout *layout, size_t *offset_out)
     return plan->page_count % FALLOW__BLOCK_PAGES != 0 ? plan->last_block_bytes : 0;
 }
 
-/* Commit what part_init writes to. On failure nothing is committed that was granted. */
-static fallow_status part_commit_head(fallow_arena *arena, const fallow_region *region, const part_layout *layout,
-                                      fallow__os_error *error)
+static size_t head_bytes(const part_layout *layout)
 {
-    part scratch = {.region = *region};
+    size_t block_offset;
+    return layout->block_offset + first_block_bytes(layout, &block_offset);
+}
+
+/* Commit a part of the head: granted and committed, or nothing. */
+static fallow_status head_commit(const fallow_arena *arena, const fallow_region *region, void *base, size_t size_bytes,
+                                 uint64_t *calls_inout, fallow__os_error *error)
+{
+    if (!ask(arena, base, size_bytes)) {
+        return refused(error, "before_commit", size_bytes);
+    }
+    ++*calls_inout;
+    fallow_status status = fallow__os_commit(region, base, size_bytes, error);
+    if (status != FALLOW_OK) {
+        tell(arena, base, size_bytes);
+    }
+    return status;
+}
+
+/* Commit what part_init writes to. On failure nothing is committed that was granted. The lock is not held. */
+static fallow_status part_commit_head(const fallow_arena *arena, const fallow_region *region, const part_layout *layout,
+                                      uint64_t *calls_inout, fallow__os_error *error)
+{
     unsigned char *start = region->base;
     size_t block_offset;
     size_t block_bytes = first_block_bytes(layout, &block_offset);
-    size_t head_bytes = layout->block_offset;
-    if (block_offset == head_bytes) { /* one block: next to the head, and committed with it */
-        head_bytes += block_bytes;
+    size_t first_bytes = layout->block_offset;
+    if (block_offset == first_bytes) { /* one block: next to the head, and committed with it */
+        first_bytes += block_bytes;
         block_bytes = 0;
     }
-    if (!fits_limit(arena, head_bytes + block_bytes)) {
-        arena_release_old(arena);
-        if (!fits_limit(arena, head_bytes + block_bytes)) {
-            return refused(error, "limit_bytes", arena->limit_bytes);
-        }
-    }
-    fallow_status status = metadata_commit(arena, &scratch, start, head_bytes, error);
+    fallow_status status = head_commit(arena, region, start, first_bytes, calls_inout, error);
     if (status == FALLOW_OK && block_bytes != 0) {
-        status = metadata_commit(arena, &scratch, start + block_offset, block_bytes, error);
+        status = head_commit(arena, region, start + block_offset, block_bytes, calls_inout, error);
         if (status != FALLOW_OK) {
-            taken_back(arena, start, head_bytes);
+            tell(arena, start, first_bytes);
         }
     }
     return status;
@@ -943,24 +1207,28 @@ static void part_link(fallow_arena *arena, part *p)
     arena->newest = p;
 }
 
-/* Release the newest part. */
-static void part_release(fallow_arena *arena, part *p)
+/* Take the newest part out of the list. Returns what the program will be told of. */
+static size_t part_unlink(fallow_arena *arena, part *p)
 {
     FALLOW_ASSERT(p == arena->newest);
-    bool is_oldest = p->previous == NULL;
-    size_t committed = p->metadata_bytes + pages_bytes(arena, part_state_pages(p, STATES_ACCESSIBLE));
+    arena->newest = p->previous;
+    if (p->previous != NULL) {
+        p->previous->next = NULL;
+    }
+    return p->metadata_bytes + pages_bytes(arena, part_state_pages(arena, p, STATES_ACCESSIBLE));
+}
+
+/* Release it, and with the oldest part the arena itself. A refusal leaves nothing that could be done. The lock is not
+ * held. */
+static void part_release(const fallow_arena *arena, const part *p, size_t committed_bytes)
+{
     fallow_region region = p->region;
     void (*after_decommit)(void *, void *, size_t) = arena->after_decommit;
     void *callback_context = arena->callback_context;
     fallow__os_error ignored;
-    arena->newest = p->previous;
-    if (!is_oldest) {
-        p->previous->next = NULL;
-    }
-    /* the arena lies in its oldest part, and is gone from here on; a refusal leaves nothing that could be done */
     (void)fallow__os_release(&region, &ignored);
     if (after_decommit != NULL) {
-        after_decommit(callback_context, region.base, committed);
+        after_decommit(callback_context, region.base, committed_bytes);
     }
 }
 
@@ -970,9 +1238,10 @@ static size_t part_struct_bytes(void)
 }
 
 /* Add a further reservation in which an order surely fits: as large as the first was to be, or as all that there are,
- * so that they stay few. */
+ * so that they stay few. The turn is ours; the lock is let go. */
 static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fallow__os_error *error)
 {
+    bool is_committed = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0;
     uint64_t min_pages = wanted->count + wanted->align - 1;
     uint64_t page_count = arena->reserve_bytes >> arena->page_shift;
     uint64_t present = arena_state_pages(arena, FALLOW__STATES_FREE | FALLOW__STATES_USED);
@@ -980,67 +1249,116 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
     page_count = page_count > min_pages ? page_count : min_pages;
     part_layout layout;
     fallow_region region;
-    if (!is_within_limit(arena, wanted->count, (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0)) {
+    uint64_t calls = 0;
+    if (!is_within_limit(arena, wanted->count, is_committed)) {
         return refused(error, "limit_bytes", arena->limit_bytes);
     }
+    fallow__os_lock_release(&arena->lock);
     fallow_status status = part_reserve(arena, page_count, min_pages, part_struct_bytes(), &layout, &region, error);
+    fallow__os_lock_acquire(&arena->lock);
     if (status != FALLOW_OK) {
         return status;
     }
-    status = part_commit_head(arena, &region, &layout, error);
-    if (status != FALLOW_OK) {
+    while (status == FALLOW_OK && !fits_limit(arena, head_bytes(&layout))) {
+        status = make_room(arena, wanted->count, is_committed, error);
+    }
+    arena->promised_bytes = head_bytes(&layout);
+    fallow__os_lock_release(&arena->lock);
+    if (status == FALLOW_OK) {
+        status = part_commit_head(arena, &region, &layout, &calls, error);
+    }
+    if (status == FALLOW_OK) {
+        part_init(region.base, &region, &layout, part_struct_bytes());
+    } else {
         fallow__os_error ignored;
         (void)fallow__os_release(&region, &ignored);
-        return status;
     }
-    part *p = region.base;
-    part_init(p, &region, &layout, part_struct_bytes());
-    part_link(arena, p);
-    return FALLOW_OK;
+    fallow__os_lock_acquire(&arena->lock);
+    arena->commit_calls += calls;
+    arena->promised_bytes = 0;
+    if (status == FALLOW_OK) {
+        part_link(arena, region.base);
+    }
+    return status;
 }
 
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
+/* Find a place. What threads keep is found again before the arena grows, or says that there is no room. The turn is
+ * ours; the lock may be let go. */
+static bool order_find_or_drain(fallow_arena *arena, const order *wanted, place *where_out)
+{
+    bool is_found = order_find(arena, wanted, where_out);
+    if (arena->caches.first == NULL) {
+        return is_found;
+    }
+    if (is_found) {
+        bool is_grown = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0 && !place_is_usable(*where_out, true);
+        if (!is_grown || fallow__caches_count(&arena->caches, true).bytes < FOUND_BYTES_LEAST) {
+            return true;
+        }
+    } else if (fallow__caches_count(&arena->caches, false).bytes == 0) {
+        return false;
+    }
+    arena_drain_caches(arena, is_found);
+    return order_find(arena, wanted, where_out);
+}
+
+/* Find a place and prepare it. FALLOW_ERR_EXHAUSTED: there is none. The turn is ours; the lock may have been let go,
+ * but not since the place was last looked at. */
+static fallow_status order_prepare(fallow_arena *arena, const order *wanted, place *where_out, fallow__os_error *error)
+{
+    bool is_committed = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0;
+    bool is_ready = false;
+    fallow_status status = FALLOW_OK;
+    for (bool is_found = false; status == FALLOW_OK && !is_ready; is_found = place_is_free(*where_out)) {
+        if (!is_found && !order_find_or_drain(arena, wanted, where_out)) {
+            return FALLOW_ERR_EXHAUSTED;
+        }
+        status = place_prepare(arena, *where_out, is_committed, &is_ready, error);
+    }
+    return status;
+}
+
 /* When the lowest place could not be prepared: a place that needs no commit may still do. */
 static fallow_status arena_fall_back(fallow_arena *arena, const order *wanted, fallow_status first_refusal,
-                                     place *where_out, fallow__os_error *error)
+                                     place *where_out)
 {
     order committed = *wanted;
     committed.flags |= FALLOW_RUN_NO_GROW;
-    fallow__os_error other_error = {0};
+    fallow__os_error ignored;
     if (wanted->at != NULL || (wanted->flags & (FALLOW_RUN_UNCOMMITTED | FALLOW_RUN_NO_GROW)) != 0 ||
-        !arena_find(arena, &committed, where_out) ||
-        place_prepare(arena, *where_out, true, &other_error) != FALLOW_OK) {
+        order_prepare(arena, &committed, where_out, &ignored) != FALLOW_OK) {
         return first_refusal;
     }
-    *error = other_error;
     return FALLOW_OK;
 }
 
-/* Find and prepare a place, in a further reservation if there is none. */
+/* Find and prepare a place, in a further reservation if there is none. The turn is ours. */
 static fallow_status arena_get_place(fallow_arena *arena, const order *wanted, place *where_out,
                                      fallow__os_error *error)
 {
-    bool is_committed = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0;
-    bool is_found = wanted->at != NULL ? arena_find_at(arena, wanted, where_out) : arena_find(arena, wanted, where_out);
-    if (is_found) {
-        fallow_status status = place_prepare(arena, *where_out, is_committed, error);
-        return status == FALLOW_OK ? FALLOW_OK : arena_fall_back(arena, wanted, status, where_out, error);
+    fallow_status status = order_prepare(arena, wanted, where_out, error);
+    if (status == FALLOW_OK) {
+        return FALLOW_OK;
+    }
+    if (status != FALLOW_ERR_EXHAUSTED) {
+        return arena_fall_back(arena, wanted, status, where_out);
     }
     if (wanted->at != NULL || (arena->flags & FALLOW_ARENA_FIXED) != 0 || (wanted->flags & FALLOW_RUN_NO_GROW) != 0) {
-        return FALLOW_ERR_EXHAUSTED;
+        return status;
     }
-    fallow_status status = arena_add_part(arena, wanted, error);
+    status = arena_add_part(arena, wanted, error);
     if (status != FALLOW_OK) {
         return status;
     }
-    *where_out = (place){.part = arena->newest, .count = wanted->count};
-    bool is_found_now = part_find(arena, arena->newest, wanted, &where_out->first);
-    FALLOW_ASSERT(is_found_now);
-    (void)is_found_now;
-    status = place_prepare(arena, *where_out, is_committed, error);
-    if (status != FALLOW_OK) {
-        part_release(arena, arena->newest);
+    part *added = arena->newest;
+    status = order_prepare(arena, wanted, where_out, error);
+    if (status != FALLOW_OK && part_state_pages(arena, added, FALLOW__STATES_USED) == 0) {
+        size_t committed_bytes = part_unlink(arena, added);
+        fallow__os_lock_release(&arena->lock);
+        part_release(arena, added, committed_bytes);
+        fallow__os_lock_acquire(&arena->lock);
     }
     return status;
 }
@@ -1099,18 +1417,28 @@ static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *
     return base != NULL ? base : arena_take_short_with_care(arena, count, is_zero_out);
 }
 
-/* Take a run the long way. The lock is held. On success `pieces_out` are what ZEROED still has to clear. */
+/* Take a run the long way. The lock is held, and may be let go. On success `pieces_out` are what ZEROED still has to
+ * clear. */
 static fallow_status arena_take(fallow_arena *arena, const order *wanted, fallow_run *run_out, old_pieces *pieces_out,
                                 fallow__os_error *error)
 {
     place where;
-    fallow_status status = arena_get_place(arena, wanted, &where, error);
+    fallow_status status = FALLOW_OK;
+    bool has_turn = turn_is_free(arena) || (wanted->flags & FALLOW_RUN_UNCOMMITTED) != 0 ||
+                    !order_find(arena, wanted, &where) || !place_is_takeable(arena, where);
     pieces_out->count = 0;
+    if (has_turn) {
+        turn_take(arena);
+        status = arena_get_place(arena, wanted, &where, error);
+    }
     if (status == FALLOW_OK) {
         if ((wanted->flags & FALLOW_RUN_ZEROED) != 0) {
             old_pieces_find(arena, where, pieces_out);
         }
         place_take(arena, where, wanted->flags, run_out);
+    }
+    if (has_turn) {
+        turn_pass(arena);
     }
     return status;
 }
@@ -1135,6 +1463,148 @@ static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_
     return FALLOW_OK;
 }
 
+/* --- thread caches ------------------------------------------------------------------------------------------ */
+
+/* The thread that owns a cache ends. */
+static void arena_cache_leaves(fallow__caches *caches, fallow__cache *cache)
+{
+    fallow_arena *arena = (fallow_arena *)(void *)caches;
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_empty(cache, arena_drop, arena);
+    fallow__cache_disown(cache);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Back a new cache with memory, which is bookkeeping; false if that is refused. The lock is not held. */
+static bool arena_commit_cache(fallow_arena *arena, const fallow_region *region, size_t size_bytes)
+{
+    fallow__os_error ignored;
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_allowed = fits_limit(arena, size_bytes);
+    if (is_allowed) {
+        arena->caches.metadata_bytes += size_bytes;
+        arena->caches.reserved_bytes += region->size_bytes;
+        arena->commit_calls++;
+    }
+    fallow__os_lock_release(&arena->lock);
+    if (!is_allowed) {
+        return false;
+    }
+    bool is_granted = ask(arena, region->base, size_bytes);
+    if (is_granted && fallow__os_commit(region, region->base, size_bytes, &ignored) == FALLOW_OK) {
+        return true;
+    }
+    if (is_granted) {
+        tell(arena, region->base, size_bytes);
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    arena->caches.metadata_bytes -= size_bytes;
+    arena->caches.reserved_bytes -= region->size_bytes;
+    fallow__os_lock_release(&arena->lock);
+    return false;
+}
+
+static bool arena_new_cache(fallow_arena *arena)
+{
+    size_t size_bytes = fallow__cache_bytes(&arena->caches);
+    const fallow_region_options options = {
+        .name = arena->name[0] != '\0' ? arena->name : NULL,
+        .flags = arena->region_flags & ~(uint32_t)FALLOW_REGION_HUGE_PAGES,
+    };
+    fallow_region region;
+    fallow__os_error ignored;
+    if (fallow__os_reserve(size_bytes, &options, &region, &ignored) != FALLOW_OK) {
+        return false;
+    }
+    if (!arena_commit_cache(arena, &region, size_bytes)) {
+        (void)fallow__os_release(&region, &ignored);
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_open(&arena->caches, &region);
+    fallow__os_lock_release(&arena->lock);
+    return true;
+}
+
+/* Give this thread a cache; without one everything works all the same. The lock is not held. */
+static bool arena_make_cache(fallow_arena *arena)
+{
+    if (!fallow__cache_prepare()) {
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_made = fallow__cache_adopt(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+    is_made = is_made || arena_new_cache(arena);
+    fallow__cache_finish();
+    return is_made;
+}
+
+/* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */
+static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache == NULL && fallow__cache_is_missed(&arena->caches, is_free)) {
+        fallow__os_lock_release(&arena->lock);
+        bool is_made = arena_make_cache(arena);
+        fallow__os_lock_acquire(&arena->lock);
+        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+    }
+    return cache;
+}
+
+/* Fetch runs for an empty bin, the lowest for now; NONE if committed memory nearby has none. The lock is held. */
+static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
+{
+    fallow__item items[FALLOW__CACHE_BATCH_MOST];
+    unsigned wanted = fallow__cache_batch(cache, index, FALLOW__CACHE_BATCH_MOST);
+    unsigned fetched = 0;
+    while (fetched < wanted) {
+        bool is_zero;
+        void *base = arena_take_short(arena, count, &is_zero);
+        if (base == NULL) {
+            break;
+        }
+        items[fetched++] = (fallow__item)base | is_zero;
+    }
+    for (unsigned i = fetched; i-- > 1;) {
+        if (!fallow__cache_refill(cache, index, items[i])) {
+            arena_drop(arena, fallow__item_base(items[i]), pages_bytes(arena, count));
+        }
+    }
+    if (fetched == 0) {
+        return FALLOW__ITEM_NONE;
+    }
+    return fallow__cache_refill(cache, index, items[0]) ? fallow__cache_take(cache, index) : items[0];
+}
+
+/* Take a run through this thread's cache; NONE: it has to be done otherwise. */
+static fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
+{
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        return FALLOW__ITEM_NONE;
+    }
+    fallow__cache_enter();
+    fallow__cache *cache = fallow__cache_recall(&arena->caches);
+    fallow__item item = cache != NULL ? fallow__cache_take(cache, index) : FALLOW__ITEM_NONE;
+    fallow__cache_leave();
+    if (item == FALLOW__ITEM_NONE) {
+        cache = arena_lock_with_cache(arena, false);
+        if (cache != NULL) {
+            item = fallow__cache_take(cache, index);
+            if (item == FALLOW__ITEM_NONE) {
+                item = arena_refill(arena, cache, index, pages_up(arena, size_bytes));
+            }
+        }
+        fallow__os_lock_release(&arena->lock);
+    }
+    return item;
+}
+
+/* --- allocating, as it is called ----------------------------------------------------------------------------- */
+
 fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,
                                      fallow_run *run_out)
 {
@@ -1146,7 +1616,23 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     if (!order_for(arena, size_bytes, options, &wanted)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, options != NULL ? options->at : NULL, size_bytes, NULL);
     }
-    bool is_plain = wanted.align == 1 && wanted.at == NULL && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
+    bool is_anywhere = wanted.align == 1 && wanted.at == NULL;
+    if (is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_ZEROED) == 0) {
+        fallow__item item = arena_take_cached(arena, size_bytes);
+        if (item != FALLOW__ITEM_NONE) {
+            *run_out = (fallow_run){
+                .base = fallow__item_base(item),
+                .size_bytes = pages_bytes(arena, wanted.count),
+                .is_zero = !fallow__item_is_plain(item),
+            };
+            if ((wanted.flags & FALLOW_RUN_ZEROED) != 0 && !run_out->is_zero) {
+                memset(run_out->base, 0, run_out->size_bytes);
+                run_out->is_zero = true;
+            }
+            return FALLOW_OK;
+        }
+    }
+    bool is_plain = is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
     fallow__os_lock_acquire(&arena->lock);
     void *base = is_plain ? arena_take_short(arena, wanted.count, &is_zero) : NULL;
     if (base == NULL) {
@@ -1174,10 +1660,15 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena,
     return status;
 }
 
-fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+/* A plain request that its thread's cache could not serve at once. */
+static FALLOW_NOINLINE fallow_status arena_alloc_plain(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_alloc", NULL, "the arena is NULL");
-    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__item item = arena_take_cached(arena, size_bytes);
+    if (item != FALLOW__ITEM_NONE) {
+        *base_out = fallow__item_base(item);
+        return FALLOW_OK;
+    }
     bool is_zero;
     fallow__os_lock_acquire(&arena->lock);
     /* size 0 becomes more pages than any run taken the short way has */
@@ -1188,6 +1679,25 @@ fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **
     }
     *base_out = base;
     return FALLOW_OK;
+}
+
+fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+{
+    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count)) {
+            fallow__item item = fallow__cache_take_plain(fallow__here.latest.cache, index);
+            if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
+                fallow__cache_leave();
+                *base_out = (void *)item;
+                return FALLOW_OK;
+            }
+        }
+    }
+    fallow__cache_leave();
+    return arena_alloc_plain(arena, size_bytes, base_out);
 }
 
 /* --- live runs --------------------------------------------------------------------------------------------- */
@@ -1202,26 +1712,33 @@ static place page_require(const fallow_arena *arena, const void *address, const 
     return (place){.part = p, .first = page_of(arena, p, address)};
 }
 
-/* The state of a page; one whose bookkeeping is not there has never been in a run. */
-static unsigned page_state(place where)
+/* Is what the bitmaps call a run in a cache: has it been freed? The run that this thread freed last of all its size is
+ * always found; every one, if everything is to be looked at. */
+static bool run_is_cached(const fallow_arena *arena, place run)
 {
-    uint64_t end;
-    if (!page_is_ready(where.part, where.first)) {
-        return FALLOW__FREE_NONE;
+    const void *base = page_address(arena, run.part, run.first);
+    size_t index = fallow__cache_index(&arena->caches, pages_bytes(arena, run.count));
+    if (index >= arena->caches.bin_count) {
+        return false;
     }
-    return fallow__pages_piece(&where.part->pages, where.first, where.first + 1, &end);
+    if (arena->caches.is_checked) {
+        return fallow__caches_hold(&arena->caches, index, base);
+    }
+    const fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    return cache != NULL && fallow__cache_has_latest(cache, index, base);
 }
 
 /* Check that base and size are those of a live run; anything else stops the program. The lock is held. */
 static place run_require(const fallow_arena *arena, const void *base, size_t size_bytes, const char *operation)
 {
     place where = page_require(arena, base, operation);
-    unsigned state = FALLOW__STATES(page_state(where));
+    unsigned state = FALLOW__STATES(page_state(arena, where.part, where.first));
     FALLOW_REQUIRE((state & FALLOW__STATES_FREE) == 0, operation, base, "already free");
     FALLOW_REQUIRE((state & FALLOW__STATES_START) != 0, operation, base, "inside a run, not its base");
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && fallow__pages_run_end(&where.part->pages, where.first) == where.first + where.count,
                    operation, base, "the size is not the run's size");
+    FALLOW_REQUIRE(!run_is_cached(arena, where), operation, base, "already free");
     return where;
 }
 
@@ -1230,54 +1747,187 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
 {
     place where = run_require(arena, base, size_bytes, "fallow_arena_free");
     fallow__pages_free(&where.part->pages, where.first, where.count);
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
-void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+/* Free a run past the caches. */
+static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    part *p = part_of(arena, base);
+    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
+    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above; and where
+     * everything is looked at */
+    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) || arena->caches.is_checked ||
+        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
+        arena_free_long(arena, base, size_bytes);
+        return;
+    }
+    fallow__caches_changed(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Free a run into this thread's cache, with the lock. */
+static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, size_t size_bytes, size_t index)
+{
+    static const char operation[] = "fallow_arena_free";
+    fallow__cache *cache = arena_lock_with_cache(arena, true);
+    place where = run_require(arena, base, size_bytes, operation);
+    unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
+    if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
+        if (fallow__cache_make_room(cache, index, arena_drop, arena) && fallow__cache_put(cache, index, base)) {
+            fallow__os_lock_release(&arena->lock);
+            return;
+        }
+    }
+    fallow__pages_free(&where.part->pages, where.first, where.count);
+    fallow__caches_changed(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Is this a live run, as far as can be seen without the lock? Yes is exact; no means: look again with it. Others may
+ * write in the same words meanwhile, but not the bits of a live run: those are its owner's. */
+FALLOW_UNSYNCHRONISED
+static bool arena_is_run(const fallow_arena *arena, const void *base, uint64_t count)
+{
+    const part *p = arena->oldest; /* of which base and size never change */
+    size_t offset = (size_t)((uintptr_t)base - (uintptr_t)p->base);
+    uint64_t first = (uint64_t)offset >> arena->page_shift;
+    if ((offset & (arena->page_bytes - 1)) != 0 || first >= p->plan.page_count) {
+        return false;
+    }
+    uint64_t block = first / FALLOW__BLOCK_PAGES;
+    const volatile uint64_t *ready = p->ready;
+    return (ready[block / 64] >> (block % 64) & 1) != 0 && fallow__pages_is_short_run(&p->pages, first, count);
+}
+
+/* A run that does not go back to where it was taken from. */
+static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, size_t size_bytes)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_free", base, "the arena is NULL");
     if (base == NULL) {
         return;
     }
-    fallow__os_lock_acquire(&arena->lock);
-    part *p = part_of(arena, base);
-    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
-    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above */
-    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
-        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
-        arena_free_long(arena, base, size_bytes);
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        arena_free_past(arena, base, size_bytes);
         return;
     }
+    /* the bitmaps cannot tell of a run as long as a chunk without the lock */
+    uint64_t count = pages_up(arena, size_bytes);
+    uint32_t search = count < FALLOW__CHUNK_PAGES ? 0 : CACHE_SEARCH;
+    fallow__cache_enter();
+    fallow__cache *cache =
+        fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
+    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base, search) ||
+                                    (arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base)));
+    fallow__cache_leave();
+    if (!is_put) {
+        arena_free_locked(arena, base, size_bytes, index);
+    }
+}
+
+void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count) &&
+            FALLOW__LIKELY(fallow__cache_put_back(fallow__here.latest.cache, &arena->caches, index, base))) {
+            fallow__cache_leave();
+            return;
+        }
+    }
+    fallow__cache_leave();
+    arena_free_checked(arena, base, size_bytes);
+}
+
+void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t count)
+{
+    static const char operation[] = "fallow_arena_free_many";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    FALLOW_REQUIRE(runs != NULL || count == 0, operation, NULL, "runs is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].base != NULL) {
+            place where = run_require(arena, runs[i].base, runs[i].size_bytes, operation);
+            fallow__pages_free(&where.part->pages, where.first, where.count);
+        }
+    }
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
-/* The pages behind a run that an extension takes; false if they are not free. */
-static bool extension_find(place run, uint64_t new_count, place *where_out)
+/* A longer size for a run. */
+typedef struct extension {
+    void *base;
+    size_t old_bytes;
+    uint64_t new_count;
+    const char *operation;
+} extension;
+
+/* Find the run and the pages that it is to have. EXHAUSTED: they are not free. */
+static fallow_status extension_find(fallow_arena *arena, const extension *wanted, place *behind_out,
+                                    bool *is_committed_out)
 {
-    part *p = run.part;
-    *where_out = (place){p, run.first + run.count, new_count - run.count};
-    if (new_count > p->plan.page_count - run.first) {
-        return false;
-    }
-    unsigned states = fallow__pages_states(&p->pages, where_out->first, where_out->count);
-    return (states & FALLOW__STATES_USED) == 0;
+    place run = run_require(arena, wanted->base, wanted->old_bytes, wanted->operation);
+    place behind = {run.part, run.first + run.count, wanted->new_count - run.count};
+    unsigned last_state = page_state(arena, run.part, behind.first - 1);
+    *is_committed_out = (FALLOW__STATES(last_state) & FALLOW__STATES_IN_USE) != 0;
+    *behind_out = behind;
+    bool is_free = wanted->new_count <= run.part->plan.page_count - run.first && place_is_free(behind);
+    return is_free ? FALLOW_OK : FALLOW_ERR_EXHAUSTED;
 }
 
-static fallow_status run_extend(fallow_arena *arena, place run, uint64_t new_count, fallow__os_error *error)
+/* Take the runs behind a run out of this thread's cache, as far as they are there and in the way. */
+static void extension_clear(fallow_arena *arena, place behind)
+{
+    fallow__pages *pages = &behind.part->pages;
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    uint64_t end = behind.first + behind.count;
+    if (cache == NULL || end > behind.part->plan.page_count) {
+        return;
+    }
+    for (uint64_t page = behind.first; (page = fallow__pages_next(pages, page, end, FALLOW__STATES_USED)) < end;) {
+        void *base = page_address(arena, behind.part, page);
+        size_t size_bytes = pages_bytes(arena, fallow__pages_run_end(pages, page) - page);
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
+            return;
+        }
+        arena_drop(arena, base, size_bytes);
+    }
+}
+
+/* Make a run longer. The lock is held, and may be let go. */
+static fallow_status run_extend(fallow_arena *arena, const extension *wanted, fallow__os_error *error)
 {
     place behind;
-    if (new_count == run.count) {
-        return FALLOW_OK;
+    bool is_committed;
+    fallow_status status = extension_find(arena, wanted, &behind, &is_committed);
+    if (status != FALLOW_OK) {
+        extension_clear(arena, behind);
+        status = extension_find(arena, wanted, &behind, &is_committed);
     }
-    if (!extension_find(run, new_count, &behind)) {
-        return FALLOW_ERR_EXHAUSTED;
+    bool has_turn = turn_is_free(arena) || status != FALLOW_OK || !is_committed || !place_is_takeable(arena, behind);
+    if (has_turn) {
+        bool is_ready = false;
+        turn_take(arena);
+        do {
+            status = extension_find(arena, wanted, &behind, &is_committed);
+            if (status == FALLOW_OK) {
+                status = place_prepare(arena, behind, is_committed, &is_ready, error);
+            }
+        } while (status == FALLOW_OK && !is_ready);
     }
-    place last = {.part = run.part, .first = run.first + run.count - 1};
-    bool is_committed = (FALLOW__STATES(page_state(last)) & FALLOW__STATES_IN_USE) != 0;
-    fallow_status status = place_prepare(arena, behind, is_committed, error);
     if (status == FALLOW_OK) {
         fallow__pages_append(&behind.part->pages, behind.first, behind.count, is_committed);
+        fallow__caches_changed(&arena->caches);
         arena_note_peak(arena);
+    }
+    if (has_turn) {
+        turn_pass(arena);
     }
     return status;
 }
@@ -1286,13 +1936,13 @@ fallow_status fallow_arena_extend(fallow_arena *arena, void *base, size_t old_by
 {
     static const char operation[] = "fallow_arena_extend";
     FALLOW_REQUIRE(arena != NULL, operation, base, "the arena is NULL");
-    uint64_t new_count;
+    extension wanted = {.base = base, .old_bytes = old_bytes, .operation = operation};
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     place run = run_require(arena, base, old_bytes, operation);
     fallow_status status = FALLOW_ERR_INVALID;
-    if (new_bytes >= old_bytes && pages_for(arena, new_bytes, &new_count)) {
-        status = run_extend(arena, run, new_count, &error);
+    if (new_bytes >= old_bytes && pages_for(arena, new_bytes, &wanted.new_count)) {
+        status = wanted.new_count == run.count ? FALLOW_OK : run_extend(arena, &wanted, &error);
     }
     fallow__os_lock_release(&arena->lock);
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, new_bytes, &error);
@@ -1309,6 +1959,7 @@ void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size
                    "the new size is 0 or larger than the run");
     if (new_count < run.count) {
         fallow__pages_free(&run.part->pages, run.first + new_count, run.count - new_count);
+        fallow__caches_changed(&arena->caches);
     }
     fallow__os_lock_release(&arena->lock);
 }
@@ -1323,6 +1974,7 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
     FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count,
                    operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
@@ -1330,31 +1982,56 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
 static place range_require(const fallow_arena *arena, const void *base, size_t size_bytes, const char *operation)
 {
     place where = page_require(arena, base, operation);
-    FALLOW_REQUIRE((FALLOW__STATES(page_state(where)) & FALLOW__STATES_USED) != 0, operation, base,
-                   "not in a live run");
+    FALLOW_REQUIRE((FALLOW__STATES(page_state(arena, where.part, where.first)) & FALLOW__STATES_USED) != 0, operation,
+                   base, "not in a live run");
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && where.count <= fallow__pages_run_end(&where.part->pages, where.first) - where.first,
                    operation, base, "the range leaves its run");
+    if (arena->caches.bin_count != 0) {
+        place run = {.part = where.part, .first = fallow__pages_run_start(&where.part->pages, where.first)};
+        run.count = fallow__pages_run_end(&run.part->pages, run.first) - run.first;
+        FALLOW_REQUIRE(!run_is_cached(arena, run), operation, base, "not in a live run");
+    }
     return where;
 }
 
-static fallow_status used_range_commit(fallow_arena *arena, place where, fallow__os_error *error)
+/* Has a range of a live run pages in states of a set? The lock is held. */
+static bool range_has(fallow_arena *arena, void *base, size_t size_bytes, const char *operation, unsigned states)
 {
-    part *p = where.part;
-    uint64_t end = where.first + where.count;
-    uint64_t first = fallow__pages_next(&p->pages, where.first, end, STATES_NONE);
-    if (first == end) {
-        return FALLOW_OK;
+    place where = range_require(arena, base, size_bytes, operation);
+    return (fallow__pages_states(&where.part->pages, where.first, where.count) & states) != 0;
+}
+
+/* Commit what is not accessible in a range of a live run. The turn is ours; the lock is let go. */
+static fallow_status used_range_commit(fallow_arena *arena, void *base, size_t size_bytes, const char *operation,
+                                       fallow__os_error *error)
+{
+    for (;;) {
+        place where = range_require(arena, base, size_bytes, operation);
+        part *p = where.part;
+        uint64_t end = where.first + where.count;
+        uint64_t first = fallow__pages_next(&p->pages, where.first, end, STATES_NONE);
+        size_t new_bytes = pages_bytes(arena, range_count(&p->pages, where.first, where.count, STATES_NONE));
+        fallow_status status = FALLOW_OK;
+        if (first == end) {
+            return FALLOW_OK;
+        }
+        if (!fits_limit(arena, new_bytes)) {
+            status = make_room(arena, where.count, true, error);
+        } else {
+            arena->promised_bytes = new_bytes;
+            status = range_commit(arena, p, first, end, error);
+            arena->promised_bytes = 0;
+            if (status == FALLOW_OK) {
+                (void)range_require(arena, base, size_bytes, operation); /* it was ours to let go */
+                fallow__pages_set_committed(&p->pages, where.first, where.count, true);
+                arena_note_peak(arena);
+            }
+        }
+        if (status != FALLOW_OK) {
+            return status;
+        }
     }
-    fallow_status status = place_check_limit(arena, where, true, error);
-    if (status == FALLOW_OK) {
-        status = range_commit(arena, p, first, end, error);
-    }
-    if (status == FALLOW_OK) {
-        fallow__pages_set_committed(&p->pages, where.first, where.count, true);
-        arena_note_peak(arena);
-    }
-    return status;
 }
 
 fallow_status fallow_arena_commit(fallow_arena *arena, void *base, size_t size_bytes)
@@ -1365,11 +2042,36 @@ fallow_status fallow_arena_commit(fallow_arena *arena, void *base, size_t size_b
         return FALLOW_OK;
     }
     fallow__os_error error = {0};
+    fallow_status status = FALLOW_OK;
     fallow__os_lock_acquire(&arena->lock);
-    place where = range_require(arena, base, size_bytes, operation);
-    fallow_status status = used_range_commit(arena, where, &error);
+    if (range_has(arena, base, size_bytes, operation, STATES_NONE)) {
+        turn_take(arena);
+        status = used_range_commit(arena, base, size_bytes, operation, &error);
+        turn_pass(arena);
+    }
     fallow__os_lock_release(&arena->lock);
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, size_bytes, &error);
+}
+
+/* Decommit a range of a live run. The turn is ours; the lock is let go. */
+static fallow_status used_range_decommit(fallow_arena *arena, void *base, size_t size_bytes, const char *operation,
+                                         fallow__os_error *error)
+{
+    place where = range_require(arena, base, size_bytes, operation);
+    part *p = where.part;
+    fallow__os_left left;
+    if ((fallow__pages_states(&p->pages, where.first, where.count) & STATES_ACCESSIBLE) == 0) {
+        return FALLOW_OK;
+    }
+    arena->purge_calls++;
+    fallow_status status = system_decommit(arena, p, base, pages_bytes(arena, where.count), &left, error);
+    if (!is_accessible(left)) {
+        ranges_taken_back(arena, p, where.first, where.first + where.count, STATES_ACCESSIBLE);
+        (void)range_require(arena, base, size_bytes, operation);
+        fallow__pages_set_committed(&p->pages, where.first, where.count, false);
+        fallow__caches_changed(&arena->caches);
+    }
+    return status;
 }
 
 fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes)
@@ -1380,18 +2082,12 @@ fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size
         return FALLOW_OK;
     }
     fallow__os_error error = {0};
-    fallow__os_left left = FALLOW__OS_LEFT_NOTHING;
     fallow_status status = FALLOW_OK;
     fallow__os_lock_acquire(&arena->lock);
-    place where = range_require(arena, base, size_bytes, operation);
-    part *p = where.part;
-    if ((fallow__pages_states(&p->pages, where.first, where.count) & STATES_ACCESSIBLE) != 0) {
-        arena->purge_calls++;
-        status = fallow__os_decommit(&p->region, base, pages_bytes(arena, where.count), &left, &error);
-    }
-    if (!is_accessible(left)) {
-        ranges_taken_back(arena, p, where.first, where.first + where.count, STATES_ACCESSIBLE);
-        fallow__pages_set_committed(&p->pages, where.first, where.count, false);
+    if (range_has(arena, base, size_bytes, operation, STATES_ACCESSIBLE)) {
+        turn_take(arena);
+        status = used_range_decommit(arena, base, size_bytes, operation, &error);
+        turn_pass(arena);
     }
     fallow__os_lock_release(&arena->lock);
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, size_bytes, &error);
@@ -1417,7 +2113,7 @@ fallow_status fallow_arena_run_of(fallow_arena *arena, const void *address, fall
     part *p = part_of(arena, address);
     if (p != NULL) {
         place where = {.part = p, .first = page_of(arena, p, address)};
-        is_found = (FALLOW__STATES(page_state(where)) & FALLOW__STATES_USED) != 0;
+        is_found = (FALLOW__STATES(page_state(arena, where.part, where.first)) & FALLOW__STATES_USED) != 0;
         if (is_found) {
             uint64_t first = fallow__pages_run_start(&p->pages, where.first);
             *run_out = (fallow_run){
@@ -1436,35 +2132,63 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
 {
     static const char operation[] = "fallow_arena_trim";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
-    const unsigned dirty = FALLOW__STATES(FALLOW__FREE_DIRTY);
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
-    uint64_t before = arena_state_pages(arena, dirty);
-    fallow_purge purge = arena->purge;
-    fallow_status status = arena_release(arena, keep_bytes >> arena->page_shift, dirty, &purge, &error);
-    if (status == FALLOW_OK && purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
+    turn_take(arena);
+    arena_drain_caches(arena, false);
+    release what = {
+        .states = FALLOW__STATES(FALLOW__FREE_DIRTY),
+        .keep_pages = keep_bytes >> arena->page_shift,
+        .gives_way = true,
+        .purge = arena->purge,
+    };
+    fallow_status status = arena_release(arena, &what, &error);
+    if (status == FALLOW_OK && what.purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
         /* What was committed ahead or purged holds no memory, but is charged. If the system keeps it (max_map_count),
          * the stats tell: nothing that was asked for has failed. */
+        release rest = {.states = STATES_FREE_ACCESSIBLE, .gives_way = true, .purge = FALLOW_PURGE_DECOMMIT};
         fallow__os_error ignored;
-        (void)arena_release(arena, 0, STATES_FREE_ACCESSIBLE, &purge, &ignored);
+        (void)arena_release(arena, &rest, &ignored);
     }
-    uint64_t released = before - arena_state_pages(arena, dirty);
+    turn_pass(arena);
     fallow__os_lock_release(&arena->lock);
     if (released_bytes_out != NULL) {
-        *released_bytes_out = pages_bytes(arena, released);
+        *released_bytes_out = pages_bytes(arena, what.pages);
     }
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, NULL, 0, &error);
 }
 
+void fallow_arena_flush_thread(fallow_arena *arena)
+{
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_flush_thread", NULL, "the arena is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache != NULL) {
+        fallow__cache_empty(cache, arena_drop, arena);
+    }
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* From the lowest to the end of the highest page in use. What is out counts as used in the part's books: it is passed
+ * over. */
 static size_t part_extent_bytes(const fallow_arena *arena, part *p)
 {
     uint64_t first;
     uint64_t count;
-    if (!fallow__pages_last_range(&p->pages, p->plan.page_count, FALLOW__STATES_USED, &first, &count)) {
+    uint64_t below = p->plan.page_count;
+    bool is_used = fallow__pages_last_range(&p->pages, below, FALLOW__STATES_USED, &first, &count);
+    if (is_used && is_out(arena, p, first + count - 1)) {
+        is_used = fallow__pages_last_range(&p->pages, arena->out.first, FALLOW__STATES_USED, &first, &count);
+    }
+    if (!is_used) {
         return 0;
     }
-    return pages_bytes(arena,
-                       first + count - fallow__pages_next(&p->pages, 0, p->plan.page_count, FALLOW__STATES_USED));
+    uint64_t end = first + count;
+    uint64_t start = fallow__pages_next(&p->pages, 0, end, FALLOW__STATES_USED);
+    if (is_out(arena, p, start)) {
+        start = fallow__pages_next(&p->pages, start + arena->out.count, end, FALLOW__STATES_USED);
+    }
+    return pages_bytes(arena, end - start);
 }
 
 void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
@@ -1473,15 +2197,20 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     FALLOW_REQUIRE(stats_out != NULL, "fallow_arena_read_stats", NULL, "stats_out is NULL");
     fallow_arena_stats stats = {.page_bytes = arena->page_bytes, .purge = arena->purge};
     fallow__os_lock_acquire(&arena->lock);
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    stats.reserved_bytes = arena->caches.reserved_bytes;
+    stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         stats.reserved_bytes += p->region.size_bytes;
         stats.usable_bytes += pages_bytes(arena, p->plan.page_count);
         stats.metadata_bytes += p->metadata_bytes;
         stats.extent_bytes += part_extent_bytes(arena, p);
         stats.region_count++;
-        stats.run_count += (size_t)part_state_pages(p, FALLOW__STATES_START);
+        stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
     }
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    stats.run_count -= kept.run_count;
+    stats.cached_bytes = kept.bytes;
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
@@ -1509,15 +2238,52 @@ static size_t part_metadata_bytes(const part *p)
     return bytes;
 }
 
+/* A look at the runs in the caches. */
+typedef struct cache_check {
+    const fallow_arena *arena;
+    bool is_wrong;
+} cache_check;
+
+static void cached_run_check(void *context, fallow__item item, size_t size_bytes)
+{
+    cache_check *check = context;
+    const fallow_arena *arena = check->arena;
+    void *base = fallow__item_base(item);
+    part *p = part_of(arena, base);
+    place where = {.part = p, .first = p != NULL ? page_of(arena, p, base) : 0, .count = pages_up(arena, size_bytes)};
+    check->is_wrong = check->is_wrong || p == NULL || page_address(arena, p, where.first) != base ||
+                      page_state(arena, p, where.first) != FALLOW__START ||
+                      fallow__pages_run_end(&p->pages, where.first) != where.first + where.count ||
+                      (fallow__pages_states(&p->pages, where.first, where.count) & ~FALLOW__STATES_IN_USE) != 0;
+}
+
+/* Compare what the caches hold with the bitmaps; those that another thread may be using are left out. */
+static bool arena_check_caches(fallow_arena *arena)
+{
+    cache_check check = {.arena = arena};
+    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        if (is_stopped || cache->owner == NULL || cache->owner == &fallow__here) {
+            fallow__cache_visit(cache, cached_run_check, &check);
+        }
+    }
+    fallow__caches_go_on(&arena->caches);
+    return !check.is_wrong;
+}
+
 fallow_status fallow_arena_check(fallow_arena *arena)
 {
     static const char operation[] = "fallow_arena_check";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     const part *wrong = NULL;
     fallow__os_lock_acquire(&arena->lock);
+    if (!arena_check_caches(arena)) {
+        wrong = arena->oldest;
+    }
     for (part *p = arena->oldest; p != NULL && wrong == NULL; p = p->next) {
         bool is_last = p->next == NULL ? p == arena->newest : p->next->previous == p;
-        if (!is_last || p->fresh_count != 0 || p->metadata_bytes != part_metadata_bytes(p) ||
+        bool is_settled = !turn_is_free(arena) || p->fresh_count == 0;
+        if (!is_last || !is_settled || p->metadata_bytes != part_metadata_bytes(p) ||
             !fallow__pages_verify(&p->pages)) {
             wrong = p;
         }
@@ -1592,6 +2358,18 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+/* What each thread may keep. */
+static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
+{
+    if (options->thread_cache_bytes != 0) {
+        return options->thread_cache_bytes != FALLOW_CACHE_NONE ? options->thread_cache_bytes : 0;
+    }
+    size_t bytes = CACHE_BYTES_DEFAULT;
+    bytes = usable_bytes / CACHE_SHARE < bytes ? usable_bytes / CACHE_SHARE : bytes;
+    bool is_limited = options->limit_bytes != 0 && options->limit_bytes / CACHE_SHARE < bytes;
+    return is_limited ? options->limit_bytes / CACHE_SHARE : bytes;
+}
+
 static size_t arena_struct_bytes(void)
 {
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
@@ -1626,7 +2404,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     if (status != FALLOW_OK) {
         return fallow__fail(status, operation, NULL, settings.reserve_bytes, &error);
     }
-    status = part_commit_head(&settings, &region, &layout, &error);
+    status = fits_limit(&settings, head_bytes(&layout))
+                 ? part_commit_head(&settings, &region, &layout, &settings.commit_calls, &error)
+                 : refused(&error, "limit_bytes", settings.limit_bytes);
     if (status != FALLOW_OK) {
         fallow__os_error ignored;
         (void)fallow__os_release(&region, &ignored);
@@ -1636,8 +2416,12 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     part *p = (part *)(void *)((unsigned char *)region.base + fallow__align_up(sizeof(fallow_arena), 64));
     *arena = settings;
     fallow__os_lock_init(&arena->lock);
+    fallow__os_event_init(&arena->turn_passed);
     part_init(p, &region, &layout, arena_struct_bytes());
     part_link(arena, p);
+    fallow__caches_init(&arena->caches, arena->page_bytes,
+                        cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
+                        fallow__config_get()->is_checking, arena_cache_leaves);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -1647,10 +2431,15 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
+    }
+    fallow__caches_close(&arena->caches);
+    fallow__os_event_destroy(&arena->turn_passed);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {
         part *previous = p->previous;
-        part_release(arena, p);
+        part_release(arena, p, part_unlink(arena, p));
         p = previous;
     }
 }

@@ -9,6 +9,7 @@ typedef struct fallow__config {
     bool is_purge_from_environment;
     size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
+    bool is_checking; /* FALLOW_DEBUG has `check` */
     char environment_error[160];
 } fallow__config;
 
@@ -24,6 +25,9 @@ bool fallow__config_parse_size(const char *text, size_t *size_out);
 
 /* Parse "dontneed", "free" or "decommit". */
 bool fallow__config_parse_purge(const char *text, fallow_purge *purge_out);
+
+/* Parse words separated by commas: "check", so far. */
+bool fallow__config_parse_debug(const char *text, bool *is_checking_out);
 
 /* From the facts of a system: what reserve_bytes 0 should mean there. Pure. */
 size_t fallow__config_default_reserve(const fallow_system *system);

@@ -157,6 +157,9 @@ void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint6
 /* Wake all who sleep there. */
 void fallow__os_event_wake(fallow__os_event *event);
 
+/* Let other threads run. */
+void fallow__os_yield(void);
+
 /* Have leave() called in this thread when it ends, once, however often this is asked for; the same function each time
  * and in every thread. false if the system cannot. The main thread of a program that ends by exit() is not told. What
  * else is called at the end of a thread, before it or behind it, is not known: asked for in there, once leave() has

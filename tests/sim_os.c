@@ -29,6 +29,7 @@
 
 #include "bits.h"
 #include "sim_host.h"
+#include "sim_schedule.h"
 
 #define KIB ((size_t)1024)
 #define ATTRIBUTES \
@@ -85,8 +86,10 @@ static struct {
     sim_options options;
     size_t page_bytes;
     size_t granularity_bytes;
-    zone low;  /* below 4 GiB; empty where the host has no room there, or everything is low */
-    zone high; /* above it */
+    uint64_t asked_bytes;
+    bool is_kept; /* the host's memory */
+    zone low;     /* below 4 GiB; empty where the host has no room there, or everything is low */
+    zone high;    /* above it */
     area *lowest;
     area *highest;
     uint64_t live_reservations;
@@ -113,6 +116,25 @@ static const char *const call_names[SIM_CALLS] = {
     "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
 };
 
+/* --- time ----------------------------------------------------------------------------------------------------- */
+
+#define CLOCK_START_NS UINT64_C(1000000000)
+enum {
+    LOOK_NS = 20,   /* what a look at the clock takes */
+    CALL_NS = 1000, /* and any other call */
+    SLEEP_NS = 1000 /* how much passes while a free sleeper looks whether it was woken */
+};
+
+static uint64_t now(void)
+{
+    return CLOCK_START_NS + atomic_load(&clock_ns);
+}
+
+void sim_pass_time(uint64_t ns)
+{
+    atomic_fetch_add_explicit(&clock_ns, ns, memory_order_relaxed);
+}
+
 /* --- the mutex of the simulation ------------------------------------------------------------------------------ */
 
 static _Thread_local char thread_mark; /* its address tells threads apart */
@@ -123,6 +145,16 @@ static bool take_if_free(_Atomic(char *) *owner)
     char *nobody = NULL;
     return atomic_compare_exchange_weak_explicit(owner, &nobody, &thread_mark, memory_order_acquire,
                                                  memory_order_relaxed);
+}
+
+/* In a loop that waits. */
+static void let_others(void)
+{
+    if (turn_is_on()) {
+        turn_pass();
+    } else {
+        sim_host_yield();
+    }
 }
 
 static void mutex_acquire(void)
@@ -191,6 +223,11 @@ static uint64_t random_below(uint64_t below)
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
     value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
     return (value ^ (value >> 31)) % below;
+}
+
+static uint64_t bytes_of(uint64_t pages)
+{
+    return pages * sim.page_bytes;
 }
 
 /* --- spans ---------------------------------------------------------------------------------------------------- */
@@ -398,6 +435,17 @@ static size_t span_bytes(const area *a, size_t index)
     return (size_t)span_pages(a, index) * sim.page_bytes;
 }
 
+/* Does the access of a span, which the edit has saved, change? What was dropped has none; where memory is kept, nothing
+ * is dropped. */
+static bool host_changes(const edit *e, size_t index)
+{
+    const span *now = &e->area->spans[index];
+    if (sim.is_kept) {
+        return host_access(now) != host_access(&e->saved[index - e->begin]);
+    }
+    return now->state == SIM_COMMITTED;
+}
+
 /* Give the memory of the edit's spans the access that the books say. */
 static void host_follow(const edit *e)
 {
@@ -405,21 +453,30 @@ static void host_follow(const edit *e)
         size_t first = index;
         size_t size_bytes = 0;
         sim_host_access access = host_access(&e->area->spans[first]);
-        bool is_committed = e->area->spans[first].state == SIM_COMMITTED;
-        while (index < e->end && host_access(&e->area->spans[index]) == access &&
-               (e->area->spans[index].state == SIM_COMMITTED) == is_committed) {
+        bool is_change = host_changes(e, first);
+        while (index < e->end && host_access(&e->area->spans[index]) == access && host_changes(e, index) == is_change) {
             size_bytes += span_bytes(e->area, index);
             index++;
         }
-        if (is_committed) {
+        if (is_change) {
             sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
         }
     }
 }
 
-static void host_drop(range part)
+/* The contents of spans go, before the books say so. */
+static void host_forget(const area *a, size_t begin, size_t end)
 {
-    sim_host_drop(page_address(part.area, part.first), (size_t)part.count * sim.page_bytes);
+    if (!sim.is_kept) {
+        sim_host_drop(page_address(a, a->spans[begin].first),
+                      (size_t)bytes_of(span_end(a, end - 1) - a->spans[begin].first));
+        return;
+    }
+    for (size_t index = begin; index < end; index++) {
+        if (a->spans[index].state == SIM_COMMITTED) {
+            sim_host_zero(page_address(a, a->spans[index].first), span_bytes(a, index), host_access(&a->spans[index]));
+        }
+    }
 }
 
 /* --- lazily freed pages --------------------------------------------------------------------------------------- */
@@ -578,11 +635,6 @@ static bool is_over_mappings(uint64_t used, uint64_t more)
     return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
 }
 
-static uint64_t bytes_of(uint64_t pages)
-{
-    return pages * sim.page_bytes;
-}
-
 /* A limit is named where there is one; then the figures of the moment tell which. */
 static fallow_status fail(sim_call call, fallow_status status, fallow__os_error *error_out)
 {
@@ -656,6 +708,8 @@ static void enter(sim_call call, const void *base, size_t size_bytes)
         begin_by_environment();
     }
     tell_hook(call, base, size_bytes);
+    sim_offer();
+    sim_pass_time(CALL_NS);
     mutex_acquire();
     sim.figures.calls[call]++;
     lazy_take_some();
@@ -984,7 +1038,12 @@ static void area_unlink(area *a)
 static void area_destroy(area *a)
 {
     area_unlink(a);
-    host_drop((range){a, 0, a->page_count});
+    host_forget(a, 0, a->span_count);
+    for (size_t index = 0; sim.is_kept && index < a->span_count; index++) {
+        if (host_access(&a->spans[index]) != SIM_HOST_NONE) {
+            sim_host_set_access(page_address(a, a->spans[index].first), span_bytes(a, index), SIM_HOST_NONE);
+        }
+    }
     free(a->spans);
     free(a);
 }
@@ -1192,6 +1251,7 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     bool is_gone = left == FALLOW__OS_LEFT_NOTHING;
     for (size_t index = e.begin; index < e.end; index++) {
         span *s = &e.area->spans[index];
@@ -1210,7 +1270,6 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
         }
     }
     edit_apply_figures(&e);
-    host_drop(part);
     host_follow(&e);
     edit_end(&e);
 }
@@ -1294,17 +1353,11 @@ static void set_lazy(range part, bool is_lazy)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    if (!is_lazy) {
+        host_forget(e.area, e.begin, e.end);
+    }
     for (size_t index = e.begin; index < e.end; index++) {
-        span *s = &e.area->spans[index];
-        if (!is_lazy) {
-            sim_host_access access = host_access(s);
-            if (access == SIM_HOST_NONE) {
-                sim_host_drop(page_address(e.area, s->first), span_bytes(e.area, index));
-            } else {
-                sim_host_zero(page_address(e.area, s->first), span_bytes(e.area, index), access);
-            }
-        }
-        s->is_lazy = is_lazy;
+        e.area->spans[index].is_lazy = is_lazy;
     }
     edit_apply_figures(&e);
     host_follow(&e);
@@ -1415,12 +1468,13 @@ static void guard_in_place(range part)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     for (size_t index = e.begin; index < e.end; index++) {
         e.area->spans[index].state = SIM_GUARDED;
         e.area->spans[index].is_lazy = false;
     }
     edit_apply_figures(&e);
-    host_drop(part);
+    host_follow(&e);
     edit_end(&e);
 }
 
@@ -1501,23 +1555,26 @@ typedef struct sim_lock {
 } sim_lock;
 
 #define LOCK_MARK UINT64_C(0x6c6f636b73696d21)
+#define LASTING_MARK UINT64_C(0x6c6f636b73696d22) /* made once per process: it outlives the simulation */
 _Static_assert(sizeof(sim_lock) <= sizeof(fallow__os_lock), "a lock fits its room");
 
 static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    if (ours->mark != LOCK_MARK) {
+    if (ours->mark != LOCK_MARK && ours->mark != LASTING_MARK) {
         stop(call, lock, 0, "no lock, or one that was destroyed");
     }
     return ours;
 }
 
+static _Thread_local bool is_in_once;
+
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    ours->mark = LOCK_MARK;
+    ours->mark = is_in_once ? LASTING_MARK : LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, 1);
+    atomic_fetch_add(&live_locks, ours->mark == LOCK_MARK);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1526,19 +1583,24 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     if (atomic_load(&ours->owner) != NULL) {
         stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
     }
+    atomic_fetch_sub(&live_locks, ours->mark == LOCK_MARK);
     ours->mark = 0;
-    atomic_fetch_sub(&live_locks, 1);
 }
 
 void fallow__os_lock_acquire(fallow__os_lock *lock)
 {
     tell_hook(SIM_LOCK, lock, 0);
+    sim_offer();
     sim_lock *ours = lock_of(lock, SIM_LOCK);
     if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
         stop(SIM_LOCK, lock, 0, "this thread holds it already");
     }
     while (!take_if_free(&ours->owner)) {
-        sim_host_yield();
+        if (turn_is_on()) {
+            turn_block("lock", lock, UINT64_MAX);
+        } else {
+            sim_host_yield();
+        }
     }
     atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
 }
@@ -1551,7 +1613,11 @@ void fallow__os_lock_release(fallow__os_lock *lock)
     }
     atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
     atomic_store_explicit(&ours->owner, NULL, memory_order_release);
+    if (turn_is_on()) {
+        turn_wake(lock);
+    }
     tell_hook(SIM_UNLOCK, lock, 0);
+    sim_offer();
 }
 
 /* room[0]: 0 not run, 1 running, 2 has run. */
@@ -1560,30 +1626,23 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
     _Atomic(uint64_t) *stage = (_Atomic(uint64_t) *)(void *)&once->room[0];
     uint64_t not_run = 0;
     if (atomic_compare_exchange_strong(stage, &not_run, 1)) {
+        bool was_in_once = is_in_once;
+        is_in_once = true;
         initialise();
+        is_in_once = was_in_once;
         atomic_store(stage, 2);
     }
     while (atomic_load(stage) != 2) {
-        sim_host_yield();
+        let_others();
     }
 }
 
 /* --- time and threads ----------------------------------------------------------------------------------------- */
 
-#define CLOCK_START_NS UINT64_C(1000000000)
-enum {
-    LOOK_NS = 20,   /* what a look at the clock takes */
-    SLEEP_NS = 1000 /* how much passes while a sleeper looks whether it was woken */
-};
-
 uint64_t fallow__os_clock_ns(void)
 {
+    sim_offer();
     return CLOCK_START_NS + atomic_fetch_add(&clock_ns, LOOK_NS);
-}
-
-void sim_pass_time(uint64_t ns)
-{
-    atomic_fetch_add(&clock_ns, ns);
 }
 
 /* An event counts how often it was woken. */
@@ -1591,6 +1650,7 @@ typedef struct sim_event {
     uint64_t mark;
     atomic_uint_fast64_t wakes;
     atomic_uint_fast64_t sleepers;
+    fallow__os_lock *lock; /* of those who sleep */
 } sim_event;
 
 #define EVENT_MARK UINT64_C(0x6576656e7473696d)
@@ -1611,6 +1671,7 @@ void fallow__os_event_init(fallow__os_event *event)
     ours->mark = EVENT_MARK;
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
+    ours->lock = NULL;
     atomic_fetch_add(&live_events, 1);
 }
 
@@ -1624,38 +1685,119 @@ void fallow__os_event_destroy(fallow__os_event *event)
     atomic_fetch_sub(&live_events, 1);
 }
 
-void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
+/* Free threads look whether they were woken, and time passes with the looks. */
+static void sleep_free(sim_event *ours, uint64_t wakes, uint64_t timeout_ns)
 {
-    sim_event *ours = event_of(event);
-    uint64_t wakes = atomic_load(&ours->wakes);
-    uint64_t slept_ns = 0;
-    atomic_fetch_add(&ours->sleepers, 1);
-    fallow__os_lock_release(lock);
-    while (atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns) {
+    for (uint64_t slept_ns = 0; atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns;) {
         sim_host_yield();
         if (timeout_ns != UINT64_MAX) {
             slept_ns += SLEEP_NS;
             sim_pass_time(SLEEP_NS);
         }
     }
+}
+
+void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
+{
+    sim_event *ours = event_of(event);
+    sim_lock *held = lock_of(lock, SIM_UNLOCK);
+    if (atomic_load_explicit(&held->owner, memory_order_relaxed) != &thread_mark) {
+        stop(SIM_UNLOCK, lock, 0, "a sleep with a lock that this thread does not hold");
+    }
+    if (ours->lock != NULL && ours->lock != lock) {
+        stop(SIM_UNLOCK, event, 0, "a sleep with another lock than that of those who sleep there");
+    }
+    ours->lock = lock;
+    atomic_fetch_add(&ours->sleepers, 1);
+    if (turn_is_on()) {
+        atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
+        atomic_store_explicit(&held->owner, NULL, memory_order_release);
+        turn_wake(lock);
+        uint64_t now_ns = now();
+        turn_block("event", event, timeout_ns < UINT64_MAX - now_ns ? now_ns + timeout_ns : UINT64_MAX);
+    } else {
+        uint64_t wakes = atomic_load(&ours->wakes);
+        fallow__os_lock_release(lock);
+        sleep_free(ours, wakes, timeout_ns);
+    }
     fallow__os_lock_acquire(lock);
-    atomic_fetch_sub(&ours->sleepers, 1);
+    if (atomic_fetch_sub(&ours->sleepers, 1) == 1) {
+        ours->lock = NULL;
+    }
 }
 
 void fallow__os_event_wake(fallow__os_event *event)
 {
     atomic_fetch_add(&event_of(event)->wakes, 1);
+    if (turn_is_on()) {
+        turn_wake(event);
+    }
+    sim_offer();
+}
+
+/* What this thread is to call when it ends; called once, whoever comes first: the host or the turns. */
+static _Thread_local void (*to_leave)(void);
+
+static void thread_leaves(void)
+{
+    void (*leave_thread)(void) = to_leave;
+    to_leave = NULL;
+    if (leave_thread != NULL) {
+        leave_thread();
+    }
+}
+
+bool sim_start(void (*run)(void *context), void *context, sim_thread *thread_out)
+{
+    if (turn_is_on()) {
+        int number = turn_start(run, context, thread_leaves);
+        thread_out->number = number;
+        return number >= 0;
+    }
+    thread_out->host = sim_host_thread_start(run, context);
+    return thread_out->host != NULL;
+}
+
+void sim_join(sim_thread *thread)
+{
+    if (turn_is_on()) {
+        turn_join(thread->number);
+    } else {
+        sim_host_thread_join(thread->host);
+    }
+}
+
+unsigned sim_self(void)
+{
+    return turn_self();
+}
+
+void sim_offer(void)
+{
+    if (turn_is_on()) {
+        turn_offer();
+    }
+}
+
+void sim_give_up(void (*tell)(void))
+{
+    turn_give_up(tell);
+}
+
+static void deadlock(const char *complaint)
+{
+    stop(SIM_LOCK, NULL, 0, "%s", complaint);
 }
 
 fallow_status fallow__os_thread_start(void (*run)(void *context), void *context, fallow__os_thread *thread_out,
                                       fallow__os_error *error_out)
 {
+    sim_thread started;
     enter(SIM_THREAD, NULL, 0);
     if (is_refused(SIM_THREAD)) {
         return leave(fail_as_planned(SIM_THREAD, error_out));
     }
-    sim_host_thread *started = sim_host_thread_start(run, context);
-    if (started == NULL) {
+    if (!sim_start(run, context, &started)) {
         return leave(fail(SIM_THREAD, FALLOW_ERR_OS, error_out));
     }
     atomic_fetch_add(&live_threads, 1);
@@ -1665,9 +1807,9 @@ fallow_status fallow__os_thread_start(void (*run)(void *context), void *context,
 
 void fallow__os_thread_join(fallow__os_thread *thread)
 {
-    sim_host_thread *started;
+    sim_thread started;
     memcpy(&started, thread->room, sizeof started);
-    sim_host_thread_join(started);
+    sim_join(&started);
     atomic_fetch_sub(&live_threads, 1);
 }
 
@@ -1681,9 +1823,18 @@ static bool is_let(sim_call call, bool is_possible)
     return is_done;
 }
 
+void fallow__os_yield(void)
+{
+    sim_host_yield();
+}
+
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))
 {
-    return is_let(SIM_AT_THREAD_EXIT, true) && sim_host_at_thread_exit(leave_thread);
+    if (!is_let(SIM_AT_THREAD_EXIT, true) || !sim_host_at_thread_exit(thread_leaves)) {
+        return false;
+    }
+    to_leave = leave_thread;
+    return true;
 }
 
 bool fallow__os_barrier_all_threads(void)
@@ -1827,6 +1978,51 @@ static sim_options completed(const sim_options *given)
     return options;
 }
 
+/* What the last simulation has left to the next one, which asks for as much. */
+static struct {
+    zone low;
+    zone high; /* empty: nothing is left */
+    uint64_t asked_bytes;
+    uint64_t uses;
+} kept;
+
+enum {
+    KEPT_USES = 64 /* so often, before its memory goes back to the host */
+};
+
+static void zones_release(const zone *low, const zone *high)
+{
+    sim_host_release(high->base, high->size_bytes);
+    if (low->base != NULL) {
+        sim_host_release(low->base, low->size_bytes);
+    }
+}
+
+static bool zones_take_kept(uint64_t asked_bytes, bool is_wanted)
+{
+    if (kept.high.base == NULL) {
+        return false;
+    }
+    if (!is_wanted || asked_bytes != kept.asked_bytes) {
+        zones_release(&kept.low, &kept.high);
+        kept.high.base = NULL;
+        return false;
+    }
+    sim.low = kept.low;
+    sim.high = kept.high;
+    return true;
+}
+
+static void zones_keep(void)
+{
+    kept.low = sim.low;
+    kept.high = sim.high;
+    kept.asked_bytes = sim.asked_bytes;
+    if (++kept.uses % KEPT_USES == 0) {
+        sim_host_settle(sim.high.base, sim.high.size_bytes);
+    }
+}
+
 /* What was asked for; else as much as the host has. */
 static bool zones_reserve(uint64_t asked_bytes)
 {
@@ -1854,9 +2050,12 @@ bool sim_begin(const sim_options *given)
         abort();
     }
     memset(&sim, 0, sizeof sim);
-    if (!zones_reserve(given->space_bytes)) {
+    bool is_kept = sim_host_keep((given->flags & SIM_KEEP_MEMORY) != 0);
+    if (!zones_take_kept(given->space_bytes, is_kept) && !zones_reserve(given->space_bytes)) {
         return false;
     }
+    sim.is_kept = is_kept;
+    sim.asked_bytes = given->space_bytes;
     sim.options = completed(given);
     sim.is_begun = true;
     sim.page_bytes = sim.options.page_bytes;
@@ -1873,6 +2072,13 @@ bool sim_begin(const sim_options *given)
     atomic_store(&live_threads, 0);
     atomic_store(&clock_ns, 0);
     sim_host_watch(is_write_fine);
+    if ((given->flags & SIM_INTERLEAVED) != 0) {
+        turn_begin(&(turn_options){.seed = given->seed ^ UINT64_C(0x7475726e73),
+                                   .rarity = given->switch_rarity,
+                                   .clock_ns = now,
+                                   .pass_time = sim_pass_time,
+                                   .deadlock = deadlock});
+    }
     return true;
 }
 
@@ -1899,12 +2105,16 @@ bool sim_check_no_leak(void)
 bool sim_end(void)
 {
     bool is_clean = sim_check_no_leak();
+    if (turn_is_on()) {
+        turn_finish();
+    }
     while (sim.lowest != NULL) {
         area_destroy(sim.lowest);
     }
-    sim_host_release(sim.high.base, sim.high.size_bytes);
-    if (sim.low.base != NULL) {
-        sim_host_release(sim.low.base, sim.low.size_bytes);
+    if (sim.is_kept) {
+        zones_keep();
+    } else {
+        zones_release(&sim.low, &sim.high);
     }
     sim.is_begun = false;
     return is_clean;
@@ -1930,6 +2140,9 @@ static void begin_by_environment(void)
     }
     if (strstr(words, "bare") != NULL) {
         options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (strstr(words, "turns") != NULL) {
+        options.flags |= SIM_INTERLEAVED;
     }
     if (!sim_begin(&options)) {
         fprintf(stderr, "sim_os: the host has no room for a simulation\n");

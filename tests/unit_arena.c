@@ -100,6 +100,9 @@ static fallow_arena *make(fallow_arena_options options)
     if (options.reserve_bytes == 0) {
         options.reserve_bytes = arena_bytes();
     }
+    if (options.thread_cache_bytes == 0) {
+        options.thread_cache_bytes = FALLOW_CACHE_NONE; /* exact places: unit_cache has the others */
+    }
     assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
     assert_non_null(arena);
     (void)check(arena);

@@ -15,6 +15,7 @@ void world_begin(const world_options *options)
     sim_options sim = {
         .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
         .page_bytes = page_bytes[test_below(&random, 3)],
+        .flags = SIM_KEEP_MEMORY,
         .seed = options->seed,
         .stop = options->stop,
     };
@@ -27,6 +28,11 @@ void world_begin(const world_options *options)
     if (test_below(&random, 8) == 0) {
         sim.flags |= SIM_NO_ADVICE;
     }
+    if (options->has_threads) {
+        static const uint32_t rarities[] = {0, 2, 4, 16};
+        sim.flags |= SIM_INTERLEAVED;
+        sim.switch_rarity = rarities[test_below(&random, 4)];
+    }
     snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
              (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
     if (!sim_begin(&sim)) {
@@ -35,14 +41,48 @@ void world_begin(const world_options *options)
     }
 }
 
+/* At the limit of mappings a reservation between two others cannot be released, and nobody can do anything about it. */
 bool world_end(void)
 {
-    return sim_end();
+    bool is_release_refused = sim_counts().refused[SIM_RELEASE] != 0;
+    return sim_end() || is_release_refused;
 }
 
 bool world_has_faults(void)
 {
     return true;
+}
+
+bool world_has_threads(void)
+{
+    return true;
+}
+
+_Static_assert(sizeof(sim_thread) <= sizeof(world_thread), "a thread fits its room");
+
+bool world_start(void (*run)(void *context), void *context, world_thread *thread_out)
+{
+    return sim_start(run, context, (sim_thread *)(void *)thread_out->room);
+}
+
+void world_join(world_thread *thread)
+{
+    sim_join((sim_thread *)(void *)thread->room);
+}
+
+unsigned world_self(void)
+{
+    return sim_self();
+}
+
+void world_give_up(void (*tell)(void))
+{
+    sim_give_up(tell);
+}
+
+void world_pass_time(uint64_t ns)
+{
+    sim_pass_time(ns);
 }
 
 void world_refuse(uint64_t seed)

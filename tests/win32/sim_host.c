@@ -60,6 +60,18 @@ void sim_host_release(void *base, size_t size_bytes)
     require(VirtualFree(found.AllocationBase, 0, MEM_RELEASE), "VirtualFree");
 }
 
+bool sim_host_keep(bool is_wanted)
+{
+    (void)is_wanted;
+    return false;
+}
+
+void sim_host_settle(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(VirtualFree(base, size_bytes, MEM_DECOMMIT), "VirtualFree");
@@ -168,6 +180,29 @@ void sim_host_thread_join(sim_host_thread *thread)
     require(WaitForSingleObject(thread->handle, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
     CloseHandle(thread->handle);
     free(thread);
+}
+
+/* The handle itself. */
+sim_host_gate *sim_host_gate_create(void)
+{
+    HANDLE opened = CreateSemaphoreA(NULL, 0, 1, NULL);
+    require(opened != NULL, "CreateSemaphore");
+    return (sim_host_gate *)opened;
+}
+
+void sim_host_gate_destroy(sim_host_gate *gate)
+{
+    CloseHandle((HANDLE)gate);
+}
+
+void sim_host_gate_open(sim_host_gate *gate)
+{
+    ReleaseSemaphore((HANDLE)gate, 1, NULL);
+}
+
+void sim_host_gate_wait(sim_host_gate *gate)
+{
+    require(WaitForSingleObject((HANDLE)gate, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
 }
 
 static INIT_ONCE exit_once = INIT_ONCE_STATIC_INIT;
