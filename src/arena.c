@@ -794,15 +794,37 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-/* A run leaves a cache: now it is free. */
-static void arena_drop(void *context, void *base, size_t size_bytes)
+/* Free single pages: those that lie in the same 64 at once. */
+static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count;) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
+        uint64_t first = page - page % 64;
+        uint64_t runs = 0;
+        do {
+            runs |= (uint64_t)1 << (page % 64);
+            i++;
+            page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
+        } while (page - first < 64);
+        fallow__pages_free_each(&p->pages, first, runs);
+    }
+}
+
+/* Runs leave a cache: now they are free. */
+static void arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
 {
     fallow_arena *arena = context;
-    part *p = part_of(arena, base);
-    uint64_t first = page_of(arena, p, base);
-    uint64_t count = pages_up(arena, size_bytes);
-    if (!fallow__pages_free_short(&p->pages, first, count)) {
-        fallow__pages_free(&p->pages, first, count);
+    uint64_t page_count = pages_up(arena, size_bytes);
+    if (page_count == 1) {
+        pages_drop(arena, items, count);
+    }
+    for (uint32_t i = 0; i < count && page_count > 1; i++) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t first = page_of(arena, p, fallow__item_base(items[i]));
+        if (!fallow__pages_free_short(&p->pages, first, page_count)) {
+            fallow__pages_free(&p->pages, first, page_count);
+        }
     }
     fallow__caches_changed(&arena->caches);
 }
@@ -1554,6 +1576,22 @@ static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
     return cache;
 }
 
+/* A page was taken: take up to so many of the next ones, too. */
+static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned most, fallow__item *items_out)
+{
+    part *p = part_of(arena, base);
+    uint64_t page = page_of(arena, p, base);
+    uint64_t zero;
+    uint64_t taken = fallow__pages_take_next(&p->pages, page, most, &zero);
+    unsigned count = 0;
+    for (; taken != 0; taken &= taken - 1) {
+        unsigned bit = fallow__lowest_bit(taken);
+        items_out[count++] = (fallow__item)page_address(arena, p, page - page % 64 + bit) | ((zero >> bit) & 1);
+    }
+    arena_note_peak(arena);
+    return count;
+}
+
 /* Fetch runs for an empty bin, the lowest for now; NONE if committed memory nearby has none. The lock is held. */
 static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
 {
@@ -1567,16 +1605,19 @@ static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size
             break;
         }
         items[fetched++] = (fallow__item)base | is_zero;
-    }
-    for (unsigned i = fetched; i-- > 1;) {
-        if (!fallow__cache_refill(cache, index, items[i])) {
-            arena_drop(arena, fallow__item_base(items[i]), pages_bytes(arena, count));
+        if (count == 1 && arena->limit_bytes == 0) {
+            fetched += arena_take_next(arena, base, wanted - fetched, items + fetched);
         }
     }
     if (fetched == 0) {
         return FALLOW__ITEM_NONE;
     }
-    return fallow__cache_refill(cache, index, items[0]) ? fallow__cache_take(cache, index) : items[0];
+    uint32_t kept = fallow__cache_refill(cache, index, items, fetched);
+    if (kept < fetched) {
+        unsigned first = kept != 0 ? kept : 1; /* the lowest one is what was asked for */
+        arena_drop(arena, items + first, fetched - first, pages_bytes(arena, count));
+    }
+    return kept != 0 ? fallow__cache_take(cache, index) : items[0];
 }
 
 /* Take a run through this thread's cache; NONE: it has to be done otherwise. */
@@ -1896,7 +1937,8 @@ static void extension_clear(fallow_arena *arena, place behind)
         if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
             return;
         }
-        arena_drop(arena, base, size_bytes);
+        const fallow__item item = (fallow__item)base;
+        arena_drop(arena, &item, 1, size_bytes);
     }
 }
 

@@ -60,11 +60,13 @@ enum {
 
 /* In front of a stack's NONE. */
 typedef struct stack_head {
-    uint32_t capacity;    /* runs */
-    uint32_t batch;       /* how many runs were fetched last */
-    uint32_t trusted_end; /* the runs in the slots from the top up to this one are trusted: there is the barrier */
-    uint32_t hint;        /* where the next run is likely to be, if they come back in the order they were taken in */
+    uint32_t end;     /* of its slots, but for the one that a barrier may need; as `top` */
+    uint32_t barrier; /* where it is: the runs in the slots from the top up to it are trusted; as `top` */
+    uint32_t hint; /* where the next run is likely to be, if they come back in the order they were taken in; as `top` */
+    uint32_t batch; /* how many runs were fetched last */
 } stack_head;
+
+#define ITEM_BYTES ((uint32_t)sizeof(fallow__item))
 
 /* --- small things ------------------------------------------------------------------------------------------ */
 
@@ -90,7 +92,7 @@ static inline void set_top(fallow__cache *cache, size_t index, uint32_t top)
 
 static inline uint32_t count_of(const fallow__cache *cache, size_t index)
 {
-    return (top_of(cache, index) - cache->bottoms[index]) / (uint32_t)sizeof(fallow__item);
+    return (top_of(cache, index) - cache->bottoms[index]) / ITEM_BYTES;
 }
 
 static inline const fallow__item *stack_of(const fallow__cache *cache, size_t index)
@@ -104,15 +106,18 @@ static inline fallow__item barrier_of(const fallow__cache *cache)
     return (fallow__item)cache + 3;
 }
 
-/* Nothing above the top is trusted from now on. */
+/* Nothing above the top, which is here, is trusted from now on. */
+static inline void set_barrier_at(fallow__cache *cache, size_t index, stack_head *head, uint32_t top)
+{
+    head->barrier = top;
+    head->hint = top - ITEM_BYTES;
+    *fallow__cache_item(cache, top) = barrier_of(cache);
+    fallow__cache_bin_of(cache, index)->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
+}
+
 static inline void set_barrier(fallow__cache *cache, size_t index)
 {
-    fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
-    stack_head *head = head_of(cache, cache->bottoms[index]);
-    head->trusted_end = count_of(cache, index);
-    head->hint = head->trusted_end - 1;
-    *fallow__cache_item(cache, top_of(cache, index)) = barrier_of(cache);
-    bin->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
+    set_barrier_at(cache, index, head_of(cache, cache->bottoms[index]), top_of(cache, index));
 }
 
 /* The next bin from `index` on that has a stack; bin_count if there is none. */
@@ -160,21 +165,24 @@ fallow__cache *fallow__cache_recall(const fallow__caches *caches)
 
 bool fallow__cache_has_latest(const fallow__cache *cache, size_t index, const void *base)
 {
-    uint32_t count = cache->bottoms[index] != 0 ? count_of(cache, index) : 0;
-    return count != 0 && fallow__item_base(stack_of(cache, index)[count - 1]) == base;
+    const fallow__item *slot = fallow__cache_item((fallow__cache *)(uintptr_t)cache, top_of(cache, index));
+    return fallow__item_base(slot[-1]) == base; /* which NONE has not */
 }
 
 bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
 {
     uint32_t bottom = cache->bottoms[index];
-    if (bottom == 0 || count_of(cache, index) == head_of(cache, bottom)->capacity ||
-        fallow__cache_has_latest(cache, index, base) || !cache_has_room(cache, index)) {
+    uint32_t top = top_of(cache, index);
+    if (bottom == 0 || fallow__cache_has_latest(cache, index, base) || !cache_has_room(cache, index)) {
         return false;
     }
-    uint32_t top = top_of(cache, index);
+    stack_head *head = head_of(cache, bottom);
+    if (top == head->end) {
+        return false;
+    }
     *fallow__cache_item(cache, top) = (fallow__item)base;
-    set_top(cache, index, top + (uint32_t)sizeof(fallow__item));
-    set_barrier(cache, index);
+    set_top(cache, index, top + ITEM_BYTES);
+    set_barrier_at(cache, index, head, top + ITEM_BYTES);
     cache->units += index + 1;
     return true;
 }
@@ -186,52 +194,52 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
     fallow__item item = *slot;
     if (item != FALLOW__ITEM_NONE) {
         *slot = item & ~(fallow__item)1; /* so that it is known when it comes back; it is not zero then */
-        set_top(cache, index, top - (uint32_t)sizeof item);
+        set_top(cache, index, top - ITEM_BYTES);
         cache->units -= index + 1;
     }
     return item;
 }
 
-/* The slot among the trusted ones that a run was taken from; the one at the barrier if it is not looked for further.
- * Runs that come back in the order they were taken in lie one below the other, the first of them at the barrier. */
-static inline uint32_t trusted_find(const stack_head *head, const fallow__item *items, uint32_t count,
-                                    fallow__item base, uint32_t search)
+/* The slot among the trusted ones that a run was taken from; the barrier's if it is not looked for further. Runs that
+ * come back in the order they were taken in lie one below the other, the first of them at the barrier. */
+static inline uint32_t trusted_find(fallow__cache *cache, const stack_head *head, uint32_t top, fallow__item base,
+                                    uint32_t search)
 {
-    uint32_t end = head->trusted_end;
-    if (head->hint - count < end - count && items[head->hint] == base) {
+    uint32_t barrier = head->barrier;
+    uint32_t last = barrier - ITEM_BYTES;
+    if (head->hint - top < barrier - top && *fallow__cache_item(cache, head->hint) == base) {
         return head->hint;
     }
-    if (end != count && items[end - 1] == base) {
-        return end - 1;
+    if (barrier != top && *fallow__cache_item(cache, last) == base) {
+        return last;
     }
-    uint32_t search_end = end - count < search ? end : count + search;
-    for (uint32_t place = count; place < search_end; place++) {
-        if (items[place] == base) {
-            return place;
+    uint32_t end = (barrier - top) / ITEM_BYTES < search ? barrier : top + search * ITEM_BYTES;
+    for (uint32_t slot = top; slot != end; slot += ITEM_BYTES) {
+        if (*fallow__cache_item(cache, slot) == base) {
+            return slot;
         }
     }
-    return end;
+    return barrier;
 }
 
 bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base, uint32_t search)
 {
+    const fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t bottom = cache->bottoms[index];
-    fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     if (bottom == 0 || bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
         return false;
     }
     stack_head *head = head_of(cache, bottom);
-    fallow__item *items = fallow__cache_item(cache, bottom);
-    uint32_t count = count_of(cache, index);
-    uint32_t place = trusted_find(head, items, count, (fallow__item)base, search);
-    if (place == head->trusted_end) {
+    uint32_t top = top_of(cache, index);
+    uint32_t slot = trusted_find(cache, head, top, (fallow__item)base, search);
+    if (slot == head->barrier) {
         return false;
     }
     /* the one in the slot at the top is handed out as well, and as well known */
-    items[place] = items[count];
-    items[count] = (fallow__item)base;
-    head->hint = place - 1;
-    set_top(cache, index, top_of(cache, index) + (uint32_t)sizeof(fallow__item));
+    *fallow__cache_item(cache, slot) = *fallow__cache_item(cache, top);
+    *fallow__cache_item(cache, top) = (fallow__item)base;
+    head->hint = slot - ITEM_BYTES;
+    set_top(cache, index, top + ITEM_BYTES);
     cache->units += index + 1;
     return true;
 }
@@ -256,10 +264,10 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
         return false;
     }
     uint32_t bottom = cache->stacks_end + overhead;
-    uint32_t bytes = (capacity + 1) * (uint32_t)sizeof(fallow__item);
+    uint32_t bytes = (capacity + 1) * ITEM_BYTES;
     cache->stacks_end = (uint32_t)fallow__align_up(bottom + bytes, 8);
     *head_of(cache, bottom) = (stack_head){
-        .capacity = capacity,
+        .end = bottom + capacity * ITEM_BYTES,
         .batch = old_bottom != 0 ? head_of(cache, old_bottom)->batch : 0,
     };
     fallow__item *items = fallow__cache_item(cache, bottom);
@@ -269,7 +277,7 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
     }
     cache->bottoms[index] = bottom;
     cache->is_used[index / 64] |= (uint64_t)1 << (index % 64);
-    set_top(cache, index, bottom + count * (uint32_t)sizeof(fallow__item));
+    set_top(cache, index, bottom + count * ITEM_BYTES);
     set_barrier(cache, index);
     return true;
 }
@@ -283,8 +291,9 @@ static bool stack_grow(fallow__cache *cache, size_t index)
         uint32_t capacity = most < STACK_LEAST ? most : STACK_LEAST;
         return capacity != 0 && stack_make(cache, index, capacity);
     }
-    uint32_t capacity = head_of(cache, bottom)->capacity;
-    if (count_of(cache, index) < capacity) {
+    uint32_t end = head_of(cache, bottom)->end;
+    uint32_t capacity = (end - bottom) / ITEM_BYTES;
+    if (top_of(cache, index) != end) {
         return true;
     }
     return capacity < most && stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
@@ -295,13 +304,11 @@ static void stack_drop(fallow__cache *cache, size_t index, uint32_t drop_count, 
 {
     uint32_t count = count_of(cache, index);
     fallow__item *items = fallow__cache_item(cache, cache->bottoms[index]);
-    for (uint32_t i = 0; i < drop_count; i++) {
-        drop(context, fallow__item_base(items[i]), index_bytes(index));
-    }
+    drop(context, items, drop_count, index_bytes(index));
     for (uint32_t i = drop_count; i < count; i++) {
         items[i - drop_count] = items[i];
     }
-    set_top(cache, index, top_of(cache, index) - drop_count * (uint32_t)sizeof(fallow__item));
+    set_top(cache, index, top_of(cache, index) - drop_count * ITEM_BYTES);
     set_barrier(cache, index);
     cache->units -= drop_count * (index + 1);
 }
@@ -355,7 +362,7 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
     for (uint32_t i = count; i-- > 0;) {
         if (fallow__item_base(items[i]) == base) {
             items[i] = items[count - 1];
-            set_top(cache, index, top_of(cache, index) - (uint32_t)sizeof(fallow__item));
+            set_top(cache, index, top_of(cache, index) - ITEM_BYTES);
             set_barrier(cache, index);
             cache->units -= index + 1;
             return true;
@@ -373,23 +380,31 @@ unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most)
     size_t by_bytes = cache->caches->limit_units / 256 / (index + 1);
     uint32_t batch = head->batch < FALLOW__CACHE_BATCH_MOST / 2 ? head->batch * 2 : FALLOW__CACHE_BATCH_MOST;
     batch = batch < by_bytes ? batch : (uint32_t)by_bytes;
-    batch = batch < head->capacity ? batch : head->capacity;
+    uint32_t capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
+    batch = batch < capacity ? batch : capacity;
     batch = batch < most ? batch : most;
     head->batch = batch != 0 ? batch : 1;
     return head->batch;
 }
 
-bool fallow__cache_refill(fallow__cache *cache, size_t index, fallow__item item)
+uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count)
 {
-    if (!stack_grow(cache, index) || !cache_has_room(cache, index)) {
-        return false;
+    if (!stack_grow(cache, index)) {
+        return 0;
     }
     uint32_t top = top_of(cache, index);
-    *fallow__cache_item(cache, top) = item;
-    set_top(cache, index, top + (uint32_t)sizeof item);
+    uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
+    size_t room_units = cache->caches->limit_units - cache->units;
+    count = count < room ? count : room;
+    count = count <= room_units / (index + 1) ? count : (uint32_t)(room_units / (index + 1));
+    for (uint32_t i = count; i-- > 0;) {
+        *fallow__cache_item(cache, top) = items[i];
+        top += ITEM_BYTES;
+    }
+    set_top(cache, index, top);
     set_barrier(cache, index);
-    cache->units += index + 1;
-    return true;
+    cache->units += count * (index + 1);
+    return count;
 }
 
 /* --- caches and threads ------------------------------------------------------------------------------------ */

@@ -200,8 +200,8 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index);
 
 /* --- with the arena's lock --------------------------------------------------------------------------------- */
 
-/* What is done with a run that a cache drops. */
-typedef void fallow__cache_drop(void *context, void *base, size_t size_bytes);
+/* What is done with runs of one size that a cache drops. */
+typedef void fallow__cache_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes);
 
 /* limit_bytes is for each cache; too little for one becomes 0, which is: no caches. */
 void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit_bytes, bool is_checked,
@@ -233,8 +233,8 @@ void fallow__cache_finish(void);
 /* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time. */
 unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most);
 
-/* Put one more for later; false if there is no room. Its base may be odd: known to be zero. */
-bool fallow__cache_refill(fallow__cache *cache, size_t index, fallow__item item);
+/* Put runs for later, the first one on top, as many of the first ones as there is room for: how many, is told. */
+uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count);
 
 /* Make room for a run: by a longer stack, or by dropping what was kept longest. false: there can be none. */
 bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context);

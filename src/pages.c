@@ -284,6 +284,19 @@ static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_inde
     return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
 }
 
+/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node
+ * that is not open, storage may not be accessible. */
+FALLOW_UNSYNCHRONISED
+static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
+{
+    for (unsigned level = pages->levels; level-- > 0;) {
+        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* In a large arena all of this is far away, and no line's address depends on another line: ask for all at once. */
 static inline void chunk_prefetch(const fallow__pages *pages, uint64_t chunk_index)
 {
@@ -980,9 +993,13 @@ static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t co
     uint64_t end;
     uint64_t first;
     fallow__pages_request request = {.count = count};
-    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES ||
-        (piece_at(pages, first, &end) & 1) == 0) {
+    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES) {
         return false;
+    }
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (!chunk_is_late(pages, chunk_index) && !chunk_is_open(pages, chunk_index) &&
+        (piece_at(pages, first, &end) & 1) == 0) {
+        return false; /* its block may not be there */
     }
     *place_out = (short_place){chunk_open(pages, first / FALLOW__CHUNK_PAGES), first};
     return true;
@@ -1065,6 +1082,29 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     return true;
 }
 
+uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out)
+{
+    chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES); /* late, and so open */
+    unsigned word = page / 64 % WORDS;
+    uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (page % 64));
+    uint64_t none = free_pages & ~c->have[word];
+    uint64_t left = none != 0 ? free_pages & ((none & (0 - none)) - 1) : free_pages;
+    uint64_t taken = 0;
+    unsigned count = 0;
+    for (; left != 0 && count < most; count++) {
+        taken |= left & (0 - left);
+        left &= left - 1;
+    }
+    *zero_out = taken & ~c->mark[word];
+    unsigned zero_count = fallow__count_bits(*zero_out);
+    c->used[word] |= taken;
+    c->mark[word] |= taken;
+    pages->state_pages[FALLOW__FREE_ZERO] -= zero_count;
+    pages->state_pages[FALLOW__FREE_DIRTY] -= count - zero_count;
+    pages->state_pages[FALLOW__START] += count;
+    return taken;
+}
+
 /* Is [bit, end) what a chunk has of a committed run: from its first page on, or from a later one, and not going on
  * behind it, as far as the chunk goes? */
 FALLOW_UNSYNCHRONISED
@@ -1084,18 +1124,6 @@ static inline bool chunk_has_run(const volatile chunk *c, unsigned bit, unsigned
             return false; /* it goes on */
         }
         start = 0;
-    }
-    return true;
-}
-
-/* Is a chunk that is not late open all the same, so that its planes are valid? */
-FALLOW_UNSYNCHRONISED
-static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
-{
-    for (unsigned level = 0; level < pages->levels; level++) {
-        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
-            return false;
-        }
     }
     return true;
 }
@@ -1154,6 +1182,24 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     return true;
 }
 
+void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs)
+{
+    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned word = first / 64 % WORDS;
+    unsigned count = fallow__count_bits(runs);
+    FALLOW_ASSERT((runs & ~(c->used[word] & c->mark[word] & c->have[word])) == 0);
+    c->used[word] &= ~runs;
+    pages->state_pages[FALLOW__START] -= count;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (!bounds_are_low(pages, first)) {
+        /* one long run, for all it is known here: bounds may be lower than need be */
+        unsigned bit = word * 64;
+        bounds_after_short_free(pages, first - first % FALLOW__CHUNK_PAGES,
+                                chunk_free_start(c, bit + fallow__lowest_bit(runs)),
+                                chunk_free_end(c, bit + fallow__highest_bit(runs)));
+    }
+}
+
 /* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
  * not look as if there was one: where a whole chunk has been changed at once and its planes are old, what they show was
  * free, or part of a run that was longer. */
@@ -1162,6 +1208,14 @@ bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (bit % 64 + count < 64) { /* what most runs are: in one word, with what is behind them */
+        const volatile chunk *c = chunk_place(pages, chunk_index);
+        uint64_t used = c->used[bit / 64] >> bit % 64;
+        uint64_t mark = c->mark[bit / 64] >> bit % 64;
+        uint64_t have = c->have[bit / 64] >> bit % 64;
+        uint64_t behind = (uint64_t)1 << count;
+        return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+    }
     if (count < FALLOW__CHUNK_PAGES - bit) {
         return chunk_has_run(chunk_place(pages, chunk_index), bit, bit + (unsigned)count, true);
     }

@@ -130,6 +130,13 @@ bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count);
  * *is_zero_out tells whether they are all known to be zero. */
 bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out);
 
+/* After a single page was taken the short way: take up to `most` more, the next ones, in the same 64 pages. Returns
+ * which, as bits of those 64; *zero_out, which of them are known to be zero. */
+uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out);
+
+/* Free runs of a single page each, bits of the 64 pages from `first` on (block). */
+void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs);
+
 /* Free a whole run in one step, where that is simple (block). false: nothing has changed; it is a longer run, or not a
  * run at all. */
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count);
