@@ -15,9 +15,11 @@
  * The start. jemalloc serves the loader and the constructors of other libraries before this library's constructor runs.
  * That memory is not the arena's; hooks hand such addresses on to those that were there before, for ever.
  *
- * fork. A child of a program with one thread goes on as before. In a child of several threads another thread may have
- * been inside the arena when its process was copied: the child keeps what memory it has, takes more from the system
- * directly, and leaves the arena alone (is_orphan). */
+ * fork. jemalloc takes its locks before a fork, and in a thread that is new to it even memory. fallow takes its own
+ * locks, too, and was here later, so it would come first: each would wait for the other. So fallow's handlers are not
+ * registered here (__wrap_pthread_atfork), and this file answers for the child. One of a program with one thread goes on
+ * as before. In a child of several threads another thread may have been inside the arena when its process was copied:
+ * the child keeps what memory it has, takes more from the system directly, and leaves the arena alone (is_orphan). */
 #define _GNU_SOURCE
 #include <fallow.h>
 
@@ -44,9 +46,25 @@ static extent_hooks_t *system_hooks; /* jemalloc's own */
 static bool had_threads;             /* when the process forked */
 static bool is_orphan;
 
+/* The arena has one reservation (FIXED), so whatever lies between two of its runs is its own. No lock: an orphan asks,
+ * too. */
+static _Atomic uintptr_t lowest = UINTPTR_MAX;
+static _Atomic uintptr_t end;
+
 static bool is_ours(const void *address)
 {
-    return fallow_arena_owns(arena, address);
+    return (uintptr_t)address >= lowest && (uintptr_t)address < end;
+}
+
+static void widen(const fallow_run *run)
+{
+    uintptr_t seen = lowest;
+    while ((uintptr_t)run->base < seen && !atomic_compare_exchange_weak(&lowest, &seen, (uintptr_t)run->base)) {
+    }
+    seen = end;
+    const uintptr_t run_end = (uintptr_t)run->base + run->size_bytes;
+    while (run_end > seen && !atomic_compare_exchange_weak(&end, &seen, run_end)) {
+    }
 }
 
 static _Noreturn void stop(const char *what)
@@ -58,13 +76,13 @@ static _Noreturn void stop(const char *what)
 /* Call `function` for the part of each run that lies in the range; false as soon as it returns false. */
 static bool for_each_run(char *base, size_t size_bytes, bool (*function)(char *base, size_t size_bytes))
 {
-    for (char *const end = base + size_bytes; base < end;) {
+    for (char *const range_end = base + size_bytes; base < range_end;) {
         fallow_run run;
         if (fallow_arena_run_of(arena, base, &run) != FALLOW_OK) {
             stop("an extent that is not made of runs");
         }
         char *const run_end = (char *)run.base + run.size_bytes;
-        const size_t part_bytes = (size_t)((run_end < end ? run_end : end) - base);
+        const size_t part_bytes = (size_t)((run_end < range_end ? run_end : range_end) - base);
         if (!function(base, part_bytes)) {
             return false;
         }
@@ -89,6 +107,7 @@ static void *hook_alloc(extent_hooks_t *hooks, void *new_address, size_t size, s
     if (fallow_arena_alloc_run(arena, size, &options, &run) != FALLOW_OK) {
         return NULL;
     }
+    widen(&run);
     *zero = run.is_zero;
     *commit = flags != FALLOW_RUN_UNCOMMITTED;
     return run.base;
@@ -245,6 +264,18 @@ static extent_hooks_t fallow_hooks = {
 
 /* --- start, fork, end ------------------------------------------------------------------------------------------------ */
 
+/* The linker leads every pthread_atfork in this library here (--wrap): those of the fallow inside. */
+int __wrap_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+int __real_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+
+int __wrap_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    (void)before;
+    (void)in_parent;
+    (void)in_child;
+    return 0;
+}
+
 static void before_fork(void)
 {
     had_threads = !__libc_single_threaded;
@@ -289,13 +320,15 @@ __attribute__((constructor)) static void start(void)
     const fallow_arena_options options = {
         .page_bytes = page_bytes,
         .limit_bytes = limit != NULL ? strtoull(limit, NULL, 10) << 20 : 0,
+        .scavenge = FALLOW_SCAVENGE_ASSIST, /* no thread of its own, which a child would not have */
+        .flags = FALLOW_ARENA_FIXED,
         .name = "jemalloc",
     };
     const fallow_status status = fallow_arena_create(&options, &arena);
     if (status != FALLOW_OK) {
         stop(fallow_status_message(status));
     }
-    if (pthread_atfork(before_fork, NULL, in_child) != 0) {
+    if (__real_pthread_atfork(before_fork, NULL, in_child) != 0) {
         stop("no memory for a handler of forks");
     }
     install_hooks();
