@@ -794,7 +794,7 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-/* Free single pages: those that lie in the same 64 at once. */
+/* Free single pages: those that lie in the same 64 of the same part at once. */
 static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
 {
     for (uint32_t i = 0; i < count;) {
@@ -806,7 +806,7 @@ static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t 
             runs |= (uint64_t)1 << (page % 64);
             i++;
             page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < 64);
+        } while (page - first < 64 && page < p->plan.page_count); /* the next part may begin where this one ends */
         fallow__pages_free_each(&p->pages, first, runs);
     }
 }
