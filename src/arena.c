@@ -43,6 +43,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "arenas.h"
 #include "bits.h"
 #include "cache.h"
 #include "config.h"
@@ -89,6 +90,7 @@ typedef struct part {
     uint64_t fresh_count;  /* bits set in fresh */
     size_t metadata_bytes; /* bookkeeping that is committed */
     fallow__pages pages;
+    fallow__mark mark; /* for those who look at mappings */
 } part;
 
 /* A range of free pages in one state. */
@@ -1220,6 +1222,7 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
 
 static void part_link(fallow_arena *arena, part *p)
 {
+    fallow__mark_set(&p->mark, &p->region, arena);
     p->previous = arena->newest;
     if (arena->newest != NULL) {
         arena->newest->next = p;
@@ -2400,6 +2403,8 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+_Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_BYTES, "the first mark is found");
+
 /* What each thread may keep. */
 static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
 {
@@ -2464,6 +2469,7 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow__caches_init(&arena->caches, arena->page_bytes,
                         cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
                         fallow__config_get()->is_checking, arena_cache_leaves);
+    fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -2473,6 +2479,7 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    fallow__arenas_leave(arena);
     for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
         tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
     }

@@ -563,10 +563,13 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .region = *region,
         .none = FALLOW__ITEM_NONE,
     };
+    fallow__mark_set(&cache->mark, region, caches);
     cache->stacks[0] = barrier_of(cache);
     caches->first = cache;
     cache_own(cache);
 }
+
+_Static_assert(offsetof(fallow__cache, none) <= FALLOW__MARK_WITHIN_BYTES, "the mark is found");
 
 /* Take an arena out of an entry; whether it was there. */
 static bool entry_forget(fallow__cache_entry *entry, const fallow__caches *caches)

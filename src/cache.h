@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "arenas.h"
 #include "os.h"
 
 /* Bins stand for sizes in units of 4 KiB, the least page there is: with larger pages only every second, fourth ... bin
@@ -60,6 +61,7 @@ typedef struct fallow__cache {
     uint32_t *bottoms; /* of each bin: where its stack begins, as `top`; 0 = it has none */
     uint64_t is_used[FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT >> 6]; /* a bit: the bin has a stack */
     fallow_region region;
+    fallow__mark mark;      /* for those who look at mappings */
     fallow__item none;      /* NONE: what a bin without a stack finds below its top */
     fallow__item stacks[1]; /* no base: what it finds at its top; behind it the bins, the bottoms and the stacks */
 } fallow__cache;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "probe.h"
+#include "sim_host.h"
 #include "sim_os.h"
 
 #define KIB ((size_t)1024)
