@@ -693,7 +693,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 
 /* --- what threads keep ---------------------------------------------------------------------------------------- */
 
-/* Free single pages: those that lie in the same 64 at once. */
+/* Free single pages: those that lie in the same 64 of the same part at once. */
 static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
 {
     for (uint32_t i = 0; i < count;) {
@@ -705,7 +705,7 @@ static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t 
             runs |= (uint64_t)1 << (page % 64);
             i++;
             page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < 64);
+        } while (page - first < 64 && page < p->plan.page_count); /* the next part may begin where this one ends */
         fallow__pages_free_each(&p->pages, first, runs);
     }
 }

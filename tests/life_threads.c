@@ -927,10 +927,10 @@ static bool op_destroy(work *w)
     check_identities(w, &s);
     check_runs(w, &s);
     trace(w, "destroy");
+    runs_forget(a); /* another arena may get the addresses before this returns */
     fallow_arena_destroy(a->arena);
     SAME("granted after destroy", a->granted_bytes, 0);
     a->arena = NULL;
-    runs_forget(a);
     work_end(w);
     a->is_closed = false;
     return true;
