@@ -76,6 +76,15 @@
 extern "C" {
 #endif
 
+/* Where text goes that the library makes: a piece at a time, without a terminating zero.
+ *
+ *   context   as it was handed in
+ *   text      the piece; gone after the call
+ *   bytes     its length, at least 1
+ *
+ * Returns  false to stop: the call that writes then ends with FALLOW_ERR_LIMIT, and "writer" as the limit's name */
+typedef bool (*fallow_writer)(void *context, const char *text, size_t bytes);
+
 /* The library's version as text, for example "0.1.0". Never NULL, never freed. */
 FALLOW_API const char *fallow_version(void);
 
@@ -347,11 +356,18 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  * given back with fallow_arena_trim, in the arena's purge mode. When the reservation is full, or the address space was
  * too small for it, the arena adds further reservations; runs come from the oldest one in which they fit.
  *
+ * Each thread that uses an arena keeps some of the runs it has freed, and takes them again without a lock: the arena's
+ * thread caches. A kept run is not free for others, so with caches a run lies at the lowest address that no thread
+ * keeps; FALLOW_CACHE_NONE makes it the lowest of all. What threads keep is taken back before the arena grows, before
+ * it refuses for lack of room or because of its limit, by fallow_arena_trim and fallow_arena_flush_thread, when a
+ * thread ends, and when it is more than thread_cache_bytes. (Taking it from other threads needs membarrier(2) or
+ * FlushProcessWriteBuffers; where there is none they keep it until they flush, end or reach that bound.)
+ *
  * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
- * used, and a few KiB. Nothing is stored in free pages. The cost of alloc, free and extend grows with the logarithm of
- * the arena's size, not with the length of the run, apart from what the system does for the memory itself. More is
- * looked at where alignment passes over holes that are long enough, and for NO_GROW, limit_bytes and before_commit,
- * which ask what the pages of a place are.
+ * used, and a few KiB; a thread's cache in a reservation of its own of up to 320 KiB. Nothing is stored in free pages.
+ * The cost of alloc, free and extend grows with the logarithm of the arena's size, not with the length of the run,
+ * apart from what the system does for the memory itself. More is looked at where alignment passes over holes that are
+ * long enough, and for NO_GROW, limit_bytes and before_commit, which ask what the pages of a place are.
  * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct fallow_arena fallow_arena;
@@ -369,7 +385,7 @@ enum {
     FALLOW_RUN_UNCOMMITTED = 1 << 1, /* addresses only: the run faults until fallow_arena_commit. Its bookkeeping is
                                         committed, 0.005 % of it, so that splitting and shrinking it cannot fail */
     FALLOW_RUN_TOP_DOWN = 1 << 2,    /* the highest address at which it fits, in the oldest reservation where it does */
-    FALLOW_RUN_NO_CACHE = 1 << 3,    /* not from or through a thread's cache (this version has none) */
+    FALLOW_RUN_NO_CACHE = 1 << 3,    /* not out of a thread's cache: the lowest free address */
     FALLOW_RUN_NO_GROW = 1 << 4      /* only from memory that is committed already; else FALLOW_ERR_EXHAUSTED */
 };
 
@@ -413,7 +429,9 @@ typedef struct fallow_arena_options {
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = FALLOW_LIMIT, else none */
-    size_t thread_cache_bytes; /* this version has no thread caches: every value acts as FALLOW_CACHE_NONE */
+    size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what
+                                  runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing
+                                */
     unsigned retain_percent; /* free memory that is kept, in percent of the peak of what is in use; 1 to 1000, 0 = 10 */
     unsigned purge_delay_ms; /* the peak is that of the last one to two of these times: memory freed for good goes
                                   back after them; 0 = 500 */
@@ -498,6 +516,15 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_alloc_run(fallow_arena *a
  * Since    0.1 */
 FALLOW_API void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes);
 
+/* Give many runs back at once, past the thread's cache: the arena is locked once.
+ *
+ *   runs    count of them; each as for fallow_arena_free, one with base NULL is passed over
+ *
+ * Threads  any thread
+ * Cost     as fallow_arena_free for each, without its lock
+ * Since    0.1 */
+FALLOW_API void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t count);
+
 /* Make a run longer where it is.
  *
  *   base        the run's base; anything but a live run's base stops the program
@@ -550,7 +577,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *ar
 /* Tell whether an address lies where the arena's runs lie, in a live run or not. */
 FALLOW_API bool fallow_arena_owns(const fallow_arena *arena, const void *address);
 
-/* Find the live run that holds an address; interior addresses too.
+/* Find the live run that holds an address; interior addresses too. A run that a thread keeps after it was freed is
+ * found as well.
  *
  *   run_out   its base and size; is_zero is false
  *
@@ -570,6 +598,11 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *aren
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
                                                             size_t *released_bytes_out);
+
+/* Give what this thread keeps of an arena's runs back to the arena: for a thread that will not use it for a while.
+ *
+ * Since    0.1 */
+FALLOW_API void fallow_arena_flush_thread(fallow_arena *arena);
 
 /* Give memory of free pages back for a while, in the arena's purge mode: what is held above retain_percent of what is
  * in use now, whole 2 MiB from the highest address down first, then smaller pieces. For a program with a loop of its
@@ -614,14 +647,14 @@ typedef struct fallow_arena_stats {
     size_t committed_bytes;     /* readable and writable */
     size_t backed_bytes;        /* may hold memory */
     size_t in_use_bytes;        /* committed pages of live runs */
-    size_t cached_bytes;        /* runs kept in thread caches; 0 in this version */
+    size_t cached_bytes;        /* runs kept in thread caches: freed, and still backed */
     size_t retained_bytes;      /* free pages that still hold memory */
     size_t released_lazy_bytes; /* free pages purged with FREE: memory the system may take at any time */
     size_t released_zero_bytes; /* free pages without memory that are still accessible: purged, or committed ahead */
     size_t metadata_bytes;      /* bookkeeping, committed */
     size_t uncommitted_bytes;   /* pages of live runs that are addresses only */
     size_t usable_bytes;        /* what runs could use in all: reserve_bytes, or what could be had of it */
-    size_t peak_in_use_bytes;   /* the highest in_use_bytes so far */
+    size_t peak_in_use_bytes;   /* the highest in_use_bytes + cached_bytes so far */
     size_t extent_bytes;        /* from the lowest to the end of the highest page in use, summed over reservations */
     size_t page_bytes;          /* the arena's page */
     size_t run_count;           /* live runs */
@@ -646,6 +679,31 @@ typedef struct fallow_arena_stats {
  * Cost     one pass over the reservations; extent_bytes looks for the highest page in use
  * Since    0.1 */
 FALLOW_API void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out);
+
+/* Formats of fallow_stats_write. */
+typedef enum fallow_stats_format {
+    FALLOW_STATS_TEXT = 0, /* for a person: each figure with what it means */
+    FALLOW_STATS_JSON = 1, /* an object; for all arenas an array of them; the keys are fallow_arena_stats' fields */
+    FALLOW_STATS_PROMETHEUS = 2 /* Prometheus' text format, version 0.0.4, with the labels arena (its name) and id */
+} fallow_stats_format;
+
+/* Write down the figures of an arena, or of all arenas of this process.
+ *
+ *   arena    optional; NULL = every arena, oldest first, of the first 256 that live at the same time
+ *   format   FALLOW_STATS_*
+ *   write    gets the text; no lock is held when it is called
+ *   context  handed to it
+ *
+ * The figures of one arena are those of one moment; with NULL and PROMETHEUS, which groups by figure, each figure is
+ * read by itself. An arena's id is 1 for the first one that the program created, and is never used again.
+ *
+ * Errors   FALLOW_ERR_INVALID  a format that is none
+ *          FALLOW_ERR_LIMIT    write returned false
+ * Threads  any thread
+ * Cost     as fallow_arena_read_stats, for each arena, and with PROMETHEUS for each figure; nothing is allocated
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
+                                                             fallow_writer write, void *context);
 
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
@@ -718,6 +776,31 @@ typedef struct fallow_process {
  * Cost     some system calls; grows with the number of mappings
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_process_info(fallow_process *process_out);
+
+/* Flags of fallow_process_explain. */
+enum {
+    FALLOW_EXPLAIN_JSON = 1 << 0,   /* as one JSON object */
+    FALLOW_EXPLAIN_SUMMARY = 1 << 1 /* without the single mappings, the limits that are far, and the arenas */
+};
+
+/* Explain the memory of this process, fallow's or not, in words and tables: what is only reserved and costs nothing;
+ * what is committed, in memory, freed lazily, of files, stacks, heap; which mappings are those of arenas; which limit
+ * is the nearest, and by how much; what each arena holds, and why. `fallow explain PID` tells the same of any process,
+ * but for the arenas' own figures.
+ *
+ *   write     gets the text; no lock is held when it is called
+ *   context   handed to it
+ *   flags     FALLOW_EXPLAIN_*
+ *
+ * The layout of the text may change; the keys of the JSON stay.
+ *
+ * Errors   FALLOW_ERR_INVALID  an unknown flag
+ *          FALLOW_ERR_LIMIT    write returned false
+ *          FALLOW_ERR_OS, FALLOW_ERR_PERMISSION   the system does not tell (no /proc)
+ * Threads  any thread; what other threads map meanwhile may be told or not
+ * Cost     milliseconds; grows with the number of mappings, on Windows also with the committed bytes. 32 KiB of stack
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_process_explain(fallow_writer write, void *context, uint32_t flags);
 
 #ifdef __cplusplus
 }

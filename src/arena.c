@@ -40,11 +40,14 @@
  * Functions below let the lock go where their comments say so; those that say "the turn is ours" need it.
  *
  * The only file that sees both pages.h and os.h. */
+#include <assert.h>
 #include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "arenas.h"
 #include "bits.h"
+#include "cache.h"
 #include "config.h"
 #include "os.h"
 #include "pages.h"
@@ -58,8 +61,12 @@ enum {
     RETAIN_PERCENT_MAX = 1000,
     DATA_ALIGN_LARGE = 2 << 20, /* page 0 of an arena of 64 MiB and more lies on a huge page boundary */
     DATA_ALIGN_FROM = 64 << 20,
-    RESERVE_BYTES_LEAST = 64 << 10,              /* less is not worth an arena */
-    SCAVENGE_BYTES = 2 << 20,                    /* at a time by the scavenger: a huge page */
+    RESERVE_BYTES_LEAST = 64 << 10, /* less is not worth an arena */
+    CACHE_BYTES_DEFAULT = 64 << 20, /* for each thread: 16 runs of 4 MiB come and go without the lock */
+    CACHE_SEARCH = 16,              /* long runs that are looked through for one that comes back */
+    CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
+    FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
+    SCAVENGE_BYTES = 2 << 20,       /* at a time by the scavenger: a huge page */
     DENSE_PAGES = FALLOW__CHUNK_PAGES / 32 * 31, /* a chunk of which more is in use is dense */
     SWEEP_LOOKS = 64,                            /* free ranges looked at with the lock held */
     MAP_SHARE = 4,            /* an arena makes no more than one in so many of the mappings a process may have */
@@ -92,6 +99,7 @@ typedef struct part {
     size_t metadata_bytes; /* bookkeeping that is committed */
     uint64_t edges;        /* where accessible pages and others meet: about as many mappings lie behind each other */
     fallow__pages pages;
+    fallow__mark mark; /* for those who look at mappings */
 } part;
 
 /* A range of free pages in one state. */
@@ -113,6 +121,7 @@ typedef struct sweep {
 } sweep;
 
 struct fallow_arena {
+    fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
     fallow__os_lock lock;
     fallow__os_event turn_passed;
     uint64_t tickets;      /* who asks for the turn gets the next number */
@@ -133,6 +142,8 @@ struct fallow_arena {
     uint64_t os_ns;       /* spent in calls of the system */
     uint64_t edge_budget; /* 0 = not looked up yet */
     sweep sweep;
+    fallow__cached idle_cached; /* what threads kept when the scavenger's thread last looked, */
+    uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
     fallow_purge purge;    /* never DEFAULT */
     uint32_t flags;        /* FALLOW_ARENA_* */
@@ -142,6 +153,8 @@ struct fallow_arena {
     void *callback_context;
     char name[FALLOW_NAME_BYTES];
 };
+
+static_assert(offsetof(fallow_arena, caches) == 0, "a thread that has no arena's caches has no NULL arena's either");
 
 /* A request, checked and in pages. */
 typedef struct order {
@@ -258,7 +271,7 @@ static uint64_t arena_state_pages(const fallow_arena *arena, unsigned states)
 /* What limit_bytes bounds: everything that may hold memory. */
 static size_t arena_backed_bytes(const fallow_arena *arena)
 {
-    size_t metadata_bytes = 0;
+    size_t metadata_bytes = arena->caches.metadata_bytes;
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
         metadata_bytes += p->metadata_bytes;
     }
@@ -1056,9 +1069,39 @@ static FALLOW_NOINLINE void arena_look(fallow_arena *arena)
     fallow__os_lock_release(&arena->lock);
 }
 
+/* Release the lock after a call that freed pages, which look_is_due has counted. */
+static inline void release_and_look(fallow_arena *arena)
+{
+    bool is_due = look_is_due(arena, 0);
+    fallow__os_lock_release(&arena->lock);
+    if (is_due) {
+        arena_look(arena);
+    }
+}
+
 static fallow_arena *arena_of_scavenger(fallow__scavenger *scavenger)
 {
     return (fallow_arena *)(void *)((unsigned char *)scavenger - offsetof(fallow_arena, scavenger));
+}
+
+static void arena_drain_caches(fallow_arena *arena, bool is_others_only);
+
+/* Take back what threads keep, if they have not come by since the interval before: they sleep, with all they keep. */
+static void arena_drain_idle(fallow_arena *arena)
+{
+    uint64_t now_ns = fallow__os_clock_ns();
+    if (now_ns < arena->idle_end_ns) {
+        return;
+    }
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    bool is_idle =
+        kept.bytes != 0 && kept.bytes == arena->idle_cached.bytes && kept.run_count == arena->idle_cached.run_count;
+    if (is_idle) {
+        arena_drain_caches(arena, false);
+        kept = fallow__caches_count(&arena->caches, false);
+    }
+    arena->idle_cached = kept;
+    arena->idle_end_ns = now_ns + arena->scavenger.interval_ns;
 }
 
 /* What the thread does with an arena: scavenger_calls.work. */
@@ -1069,11 +1112,12 @@ static uint64_t arena_work(fallow__scavenger *scavenger)
     fallow__os_error ignored;
     uint64_t pause_ns = UINT64_MAX;
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_idle(arena);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &ignored);
     turn_pass(arena);
     uint64_t now_ns = fallow__os_clock_ns();
-    scavenger->is_idle = !arena_has_excess(arena, false);
+    scavenger->is_idle = !arena_has_excess(arena, false) && arena->idle_cached.bytes == 0;
     if (!scavenger->is_idle) {
         bool is_due = status == FALLOW_OK && arena_has_excess(arena, true) && !sweep_is_over(&arena->sweep);
         uint64_t rest_ns = scavenger->interval_end_ns > now_ns ? scavenger->interval_end_ns - now_ns : 1;
@@ -1145,6 +1189,56 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
+/* Free single pages: those that lie in the same 64 at once. */
+static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count;) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
+        uint64_t first = page - page % 64;
+        uint64_t runs = 0;
+        do {
+            runs |= (uint64_t)1 << (page % 64);
+            i++;
+            page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
+        } while (page - first < 64);
+        fallow__pages_free_each(&p->pages, first, runs);
+    }
+}
+
+/* Runs leave a cache: now they are free. */
+static void arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
+{
+    fallow_arena *arena = context;
+    uint64_t page_count = pages_up(arena, size_bytes);
+    if (page_count == 1) {
+        pages_drop(arena, items, count);
+    }
+    for (uint32_t i = 0; i < count && page_count > 1; i++) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t first = page_of(arena, p, fallow__item_base(items[i]));
+        if (!fallow__pages_free_short(&p->pages, first, page_count)) {
+            fallow__pages_free(&p->pages, first, page_count);
+        }
+    }
+    (void)look_is_due(arena, page_count * count);
+    fallow__caches_changed(&arena->caches);
+}
+
+/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
+ * that run keep theirs. The lock is let go. */
+static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
+{
+    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
+    for (fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        bool is_own = cache->owner == &fallow__here;
+        if (is_own ? !is_others_only : is_stopped || cache->owner == NULL) {
+            fallow__cache_empty(cache, arena_drop, arena);
+        }
+    }
+    fallow__caches_go_on(&arena->caches);
+}
+
 /* Whether a run may be backed at all. */
 static bool is_within_limit(const fallow_arena *arena, uint64_t count, bool is_committed)
 {
@@ -1161,6 +1255,7 @@ static fallow_status make_room(fallow_arena *arena, uint64_t count, bool is_comm
     };
     if (is_within_limit(arena, count, is_committed)) {
         fallow__os_error ignored;
+        arena_drain_caches(arena, false);
         (void)arena_release(arena, &what, &ignored);
     }
     return what.pages != 0 ? FALLOW_OK : refused(error, "limit_bytes", arena->limit_bytes);
@@ -1521,6 +1616,7 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
 
 static void part_link(fallow_arena *arena, part *p)
 {
+    fallow__mark_set(&p->mark, &p->region, arena);
     p->previous = arena->newest;
     if (arena->newest != NULL) {
         arena->newest->next = p;
@@ -1607,6 +1703,26 @@ static fallow_status arena_add_part(fallow_arena *arena, const order *wanted, fa
 
 /* --- allocating -------------------------------------------------------------------------------------------- */
 
+/* Find a place. What threads keep is found again before the arena grows, or says that there is no room. The turn is
+ * ours; the lock may be let go. */
+static bool order_find_or_drain(fallow_arena *arena, const order *wanted, place *where_out)
+{
+    bool is_found = order_find(arena, wanted, where_out);
+    if (arena->caches.first == NULL) {
+        return is_found;
+    }
+    if (is_found) {
+        bool is_grown = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0 && !place_is_usable(*where_out, true);
+        if (!is_grown || fallow__caches_count(&arena->caches, true).bytes < FOUND_BYTES_LEAST) {
+            return true;
+        }
+    } else if (fallow__caches_count(&arena->caches, false).bytes == 0) {
+        return false;
+    }
+    arena_drain_caches(arena, is_found);
+    return order_find(arena, wanted, where_out);
+}
+
 /* Find a place and prepare it. FALLOW_ERR_EXHAUSTED: there is none. The turn is ours; the lock may have been let go,
  * but not since the place was last looked at. */
 static fallow_status order_prepare(fallow_arena *arena, const order *wanted, place *where_out, fallow__os_error *error)
@@ -1615,7 +1731,7 @@ static fallow_status order_prepare(fallow_arena *arena, const order *wanted, pla
     bool is_ready = false;
     fallow_status status = FALLOW_OK;
     for (bool is_found = false; status == FALLOW_OK && !is_ready; is_found = place_is_free(*where_out)) {
-        if (!is_found && !order_find(arena, wanted, where_out)) {
+        if (!is_found && !order_find_or_drain(arena, wanted, where_out)) {
             return FALLOW_ERR_EXHAUSTED;
         }
         status = place_prepare(arena, *where_out, is_committed, &is_ready, error);
@@ -1770,6 +1886,167 @@ static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_
     return FALLOW_OK;
 }
 
+/* --- thread caches ------------------------------------------------------------------------------------------ */
+
+/* The thread that owns a cache ends. */
+static void arena_cache_leaves(fallow__caches *caches, fallow__cache *cache)
+{
+    fallow_arena *arena = (fallow_arena *)(void *)caches;
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_empty(cache, arena_drop, arena);
+    fallow__cache_disown(cache);
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* Back a new cache with memory, which is bookkeeping; false if that is refused. The lock is not held. */
+static bool arena_commit_cache(fallow_arena *arena, const fallow_region *region, size_t size_bytes)
+{
+    fallow__os_error ignored;
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_allowed = fits_limit(arena, size_bytes);
+    if (is_allowed) {
+        arena->caches.metadata_bytes += size_bytes;
+        arena->caches.reserved_bytes += region->size_bytes;
+        arena->commit_calls++;
+    }
+    fallow__os_lock_release(&arena->lock);
+    if (!is_allowed) {
+        return false;
+    }
+    bool is_granted = ask(arena, region->base, size_bytes);
+    if (is_granted && fallow__os_commit(region, region->base, size_bytes, &ignored) == FALLOW_OK) {
+        return true;
+    }
+    if (is_granted) {
+        tell(arena, region->base, size_bytes);
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    arena->caches.metadata_bytes -= size_bytes;
+    arena->caches.reserved_bytes -= region->size_bytes;
+    fallow__os_lock_release(&arena->lock);
+    return false;
+}
+
+static bool arena_new_cache(fallow_arena *arena)
+{
+    size_t size_bytes = fallow__cache_bytes(&arena->caches);
+    const fallow_region_options options = {
+        .name = arena->name[0] != '\0' ? arena->name : NULL,
+        .flags = arena->region_flags & ~(uint32_t)FALLOW_REGION_HUGE_PAGES,
+    };
+    fallow_region region;
+    fallow__os_error ignored;
+    if (fallow__os_reserve(size_bytes, &options, &region, &ignored) != FALLOW_OK) {
+        return false;
+    }
+    if (!arena_commit_cache(arena, &region, size_bytes)) {
+        (void)fallow__os_release(&region, &ignored);
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache_open(&arena->caches, &region);
+    fallow__os_lock_release(&arena->lock);
+    return true;
+}
+
+/* Give this thread a cache; without one everything works all the same. The lock is not held. */
+static bool arena_make_cache(fallow_arena *arena)
+{
+    if (!fallow__cache_prepare()) {
+        return false;
+    }
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_made = fallow__cache_adopt(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+    is_made = is_made || arena_new_cache(arena);
+    fallow__cache_finish();
+    return is_made;
+}
+
+/* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */
+static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache == NULL && fallow__cache_is_missed(&arena->caches, is_free)) {
+        fallow__os_lock_release(&arena->lock);
+        bool is_made = arena_make_cache(arena);
+        fallow__os_lock_acquire(&arena->lock);
+        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+    }
+    return cache;
+}
+
+/* A page was taken: take up to so many of the next ones, too. */
+static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned most, fallow__item *items_out)
+{
+    part *p = part_of(arena, base);
+    uint64_t page = page_of(arena, p, base);
+    uint64_t zero;
+    uint64_t taken = fallow__pages_take_next(&p->pages, page, most, &zero);
+    unsigned count = 0;
+    for (; taken != 0; taken &= taken - 1) {
+        unsigned bit = fallow__lowest_bit(taken);
+        items_out[count++] = (fallow__item)page_address(arena, p, page - page % 64 + bit) | ((zero >> bit) & 1);
+    }
+    arena_note_peak(arena);
+    return count;
+}
+
+/* Fetch runs for an empty bin, the lowest for now; NONE if committed memory nearby has none. The lock is held. */
+static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
+{
+    fallow__item items[FALLOW__CACHE_BATCH_MOST];
+    unsigned wanted = fallow__cache_batch(cache, index, FALLOW__CACHE_BATCH_MOST);
+    unsigned fetched = 0;
+    while (fetched < wanted) {
+        bool is_zero;
+        void *base = arena_take_short(arena, count, &is_zero);
+        if (base == NULL) {
+            break;
+        }
+        items[fetched++] = (fallow__item)base | is_zero;
+        if (count == 1 && arena->limit_bytes == 0) {
+            fetched += arena_take_next(arena, base, wanted - fetched, items + fetched);
+        }
+    }
+    if (fetched == 0) {
+        return FALLOW__ITEM_NONE;
+    }
+    uint32_t kept = fallow__cache_refill(cache, index, items, fetched);
+    if (kept < fetched) {
+        unsigned first = kept != 0 ? kept : 1; /* the lowest one is what was asked for */
+        arena_drop(arena, items + first, fetched - first, pages_bytes(arena, count));
+    }
+    return kept != 0 ? fallow__cache_take(cache, index) : items[0];
+}
+
+/* Take a run through this thread's cache; NONE: it has to be done otherwise. */
+static fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
+{
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        return FALLOW__ITEM_NONE;
+    }
+    fallow__cache_enter();
+    fallow__cache *cache = fallow__cache_recall(&arena->caches);
+    fallow__item item = cache != NULL ? fallow__cache_take(cache, index) : FALLOW__ITEM_NONE;
+    fallow__cache_leave();
+    if (item == FALLOW__ITEM_NONE) {
+        cache = arena_lock_with_cache(arena, false);
+        if (cache != NULL) {
+            item = fallow__cache_take(cache, index);
+            if (item == FALLOW__ITEM_NONE) {
+                item = arena_refill(arena, cache, index, pages_up(arena, size_bytes));
+            }
+        }
+        fallow__os_lock_release(&arena->lock);
+    }
+    return item;
+}
+
+/* --- allocating, as it is called ----------------------------------------------------------------------------- */
+
 fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,
                                      fallow_run *run_out)
 {
@@ -1781,7 +2058,23 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
     if (!order_for(arena, size_bytes, options, &wanted)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, options != NULL ? options->at : NULL, size_bytes, NULL);
     }
-    bool is_plain = wanted.align == 1 && wanted.at == NULL && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
+    bool is_anywhere = wanted.align == 1 && wanted.at == NULL;
+    if (is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_ZEROED) == 0) {
+        fallow__item item = arena_take_cached(arena, size_bytes);
+        if (item != FALLOW__ITEM_NONE) {
+            *run_out = (fallow_run){
+                .base = fallow__item_base(item),
+                .size_bytes = pages_bytes(arena, wanted.count),
+                .is_zero = !fallow__item_is_plain(item),
+            };
+            if ((wanted.flags & FALLOW_RUN_ZEROED) != 0 && !run_out->is_zero) {
+                memset(run_out->base, 0, run_out->size_bytes);
+                run_out->is_zero = true;
+            }
+            return FALLOW_OK;
+        }
+    }
+    bool is_plain = is_anywhere && (wanted.flags & ~(uint32_t)FALLOW_RUN_NO_CACHE) == 0;
     fallow__os_lock_acquire(&arena->lock);
     void *base = is_plain ? arena_take_short(arena, wanted.count, &is_zero) : NULL;
     if (base == NULL) {
@@ -1809,10 +2102,15 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain_long(fallow_arena *arena,
     return status;
 }
 
-fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+/* A plain request that its thread's cache could not serve at once. */
+static FALLOW_NOINLINE fallow_status arena_alloc_plain(fallow_arena *arena, size_t size_bytes, void **base_out)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_alloc", NULL, "the arena is NULL");
-    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__item item = arena_take_cached(arena, size_bytes);
+    if (item != FALLOW__ITEM_NONE) {
+        *base_out = fallow__item_base(item);
+        return FALLOW_OK;
+    }
     bool is_zero;
     fallow__os_lock_acquire(&arena->lock);
     /* size 0 becomes more pages than any run taken the short way has */
@@ -1823,6 +2121,25 @@ fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **
     }
     *base_out = base;
     return FALLOW_OK;
+}
+
+fallow_status fallow_arena_alloc(fallow_arena *arena, size_t size_bytes, void **base_out)
+{
+    FALLOW_REQUIRE(base_out != NULL, "fallow_arena_alloc", NULL, "base_out is NULL");
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count)) {
+            fallow__item item = fallow__cache_take_plain(fallow__here.latest.cache, index);
+            if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
+                fallow__cache_leave();
+                *base_out = (void *)item;
+                return FALLOW_OK;
+            }
+        }
+    }
+    fallow__cache_leave();
+    return arena_alloc_plain(arena, size_bytes, base_out);
 }
 
 /* --- live runs --------------------------------------------------------------------------------------------- */
@@ -1837,6 +2154,22 @@ static place page_require(const fallow_arena *arena, const void *address, const 
     return (place){.part = p, .first = page_of(arena, p, address)};
 }
 
+/* Is what the bitmaps call a run in a cache: has it been freed? The run that this thread freed last of all its size is
+ * always found; every one, if everything is to be looked at. */
+static bool run_is_cached(const fallow_arena *arena, place run)
+{
+    const void *base = page_address(arena, run.part, run.first);
+    size_t index = fallow__cache_index(&arena->caches, pages_bytes(arena, run.count));
+    if (index >= arena->caches.bin_count) {
+        return false;
+    }
+    if (arena->caches.is_checked) {
+        return fallow__caches_hold(&arena->caches, index, base);
+    }
+    const fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    return cache != NULL && fallow__cache_has_latest(cache, index, base);
+}
+
 /* Check that base and size are those of a live run; anything else stops the program. The lock is held. */
 static place run_require(const fallow_arena *arena, const void *base, size_t size_bytes, const char *operation)
 {
@@ -1847,6 +2180,7 @@ static place run_require(const fallow_arena *arena, const void *base, size_t siz
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && fallow__pages_run_end(&where.part->pages, where.first) == where.first + where.count,
                    operation, base, "the size is not the run's size");
+    FALLOW_REQUIRE(!run_is_cached(arena, where), operation, base, "already free");
     return where;
 }
 
@@ -1855,34 +2189,120 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
 {
     place where = run_require(arena, base, size_bytes, "fallow_arena_free");
     fallow__pages_free(&where.part->pages, where.first, where.count);
-    bool is_due = look_is_due(arena, where.count);
-    fallow__os_lock_release(&arena->lock);
-    if (is_due) {
-        arena_look(arena);
-    }
+    (void)look_is_due(arena, where.count);
+    fallow__caches_changed(&arena->caches);
+    release_and_look(arena);
 }
 
-void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+/* Free a run past the caches. */
+static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    part *p = part_of(arena, base);
+    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
+    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above; and where
+     * everything is looked at */
+    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) || arena->caches.is_checked ||
+        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
+        arena_free_long(arena, base, size_bytes);
+        return;
+    }
+    (void)look_is_due(arena, pages_up(arena, size_bytes));
+    fallow__caches_changed(&arena->caches);
+    release_and_look(arena);
+}
+
+/* Free a run into this thread's cache, with the lock. */
+static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, size_t size_bytes, size_t index)
+{
+    static const char operation[] = "fallow_arena_free";
+    fallow__cache *cache = arena_lock_with_cache(arena, true);
+    place where = run_require(arena, base, size_bytes, operation);
+    unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
+    if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
+        if (fallow__cache_make_room(cache, index, arena_drop, arena) && fallow__cache_put(cache, index, base)) {
+            release_and_look(arena); /* others may have had to make room */
+            return;
+        }
+    }
+    fallow__pages_free(&where.part->pages, where.first, where.count);
+    (void)look_is_due(arena, where.count);
+    fallow__caches_changed(&arena->caches);
+    release_and_look(arena);
+}
+
+/* Is this a live run, as far as can be seen without the lock? Yes is exact; no means: look again with it. Others may
+ * write in the same words meanwhile, but not the bits of a live run: those are its owner's. */
+FALLOW_UNSYNCHRONISED
+static bool arena_is_run(const fallow_arena *arena, const void *base, uint64_t count)
+{
+    const part *p = arena->oldest; /* of which base and size never change */
+    size_t offset = (size_t)((uintptr_t)base - (uintptr_t)p->base);
+    uint64_t first = (uint64_t)offset >> arena->page_shift;
+    if ((offset & (arena->page_bytes - 1)) != 0 || first >= p->plan.page_count) {
+        return false;
+    }
+    uint64_t block = first / FALLOW__BLOCK_PAGES;
+    const volatile uint64_t *ready = p->ready;
+    return (ready[block / 64] >> (block % 64) & 1) != 0 && fallow__pages_is_short_run(&p->pages, first, count);
+}
+
+/* A run that does not go back to where it was taken from. */
+static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, size_t size_bytes)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_free", base, "the arena is NULL");
     if (base == NULL) {
         return;
     }
-    fallow__os_lock_acquire(&arena->lock);
-    part *p = part_of(arena, base);
-    uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
-    uint64_t count = pages_up(arena, size_bytes);
-    /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above */
-    if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) ||
-        !fallow__pages_free_short(&p->pages, first, count)) {
-        arena_free_long(arena, base, size_bytes);
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    if (index >= arena->caches.bin_count) {
+        arena_free_past(arena, base, size_bytes);
         return;
     }
-    bool is_due = look_is_due(arena, count);
-    fallow__os_lock_release(&arena->lock);
-    if (is_due) {
-        arena_look(arena);
+    /* the bitmaps cannot tell of a run as long as a chunk without the lock */
+    uint64_t count = pages_up(arena, size_bytes);
+    uint32_t search = count < FALLOW__CHUNK_PAGES ? 0 : CACHE_SEARCH;
+    fallow__cache_enter();
+    fallow__cache *cache =
+        fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
+    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base, search) ||
+                                    (arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base)));
+    fallow__cache_leave();
+    if (!is_put) {
+        arena_free_locked(arena, base, size_bytes, index);
     }
+}
+
+void fallow_arena_free(fallow_arena *arena, void *base, size_t size_bytes)
+{
+    fallow__cache_enter();
+    if (fallow__cache_is_latest(arena)) {
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (FALLOW__LIKELY(index < arena->caches.bin_count) &&
+            FALLOW__LIKELY(fallow__cache_put_back(fallow__here.latest.cache, &arena->caches, index, base))) {
+            fallow__cache_leave();
+            return;
+        }
+    }
+    fallow__cache_leave();
+    arena_free_checked(arena, base, size_bytes);
+}
+
+void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t count)
+{
+    static const char operation[] = "fallow_arena_free_many";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    FALLOW_REQUIRE(runs != NULL || count == 0, operation, NULL, "runs is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].base != NULL) {
+            place where = run_require(arena, runs[i].base, runs[i].size_bytes, operation);
+            fallow__pages_free(&where.part->pages, where.first, where.count);
+            (void)look_is_due(arena, where.count);
+        }
+    }
+    fallow__caches_changed(&arena->caches);
+    release_and_look(arena);
 }
 
 /* A longer size for a run. */
@@ -1906,12 +2326,37 @@ static fallow_status extension_find(fallow_arena *arena, const extension *wanted
     return is_free ? FALLOW_OK : FALLOW_ERR_EXHAUSTED;
 }
 
+/* Take the runs behind a run out of this thread's cache, as far as they are there and in the way. */
+static void extension_clear(fallow_arena *arena, place behind)
+{
+    fallow__pages *pages = &behind.part->pages;
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    uint64_t end = behind.first + behind.count;
+    if (cache == NULL || end > behind.part->plan.page_count) {
+        return;
+    }
+    for (uint64_t page = behind.first; (page = fallow__pages_next(pages, page, end, FALLOW__STATES_USED)) < end;) {
+        void *base = page_address(arena, behind.part, page);
+        size_t size_bytes = pages_bytes(arena, fallow__pages_run_end(pages, page) - page);
+        size_t index = fallow__cache_index(&arena->caches, size_bytes);
+        if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
+            return;
+        }
+        const fallow__item item = (fallow__item)base;
+        arena_drop(arena, &item, 1, size_bytes);
+    }
+}
+
 /* Make a run longer. The lock is held, and may be let go. */
 static fallow_status run_extend(fallow_arena *arena, const extension *wanted, fallow__os_error *error)
 {
     place behind;
     bool is_committed;
     fallow_status status = extension_find(arena, wanted, &behind, &is_committed);
+    if (status != FALLOW_OK) {
+        extension_clear(arena, behind);
+        status = extension_find(arena, wanted, &behind, &is_committed);
+    }
     bool has_turn = turn_is_free(arena) || status != FALLOW_OK || !is_committed || !place_is_takeable(arena, behind);
     if (has_turn) {
         bool is_ready = false;
@@ -1925,6 +2370,7 @@ static fallow_status run_extend(fallow_arena *arena, const extension *wanted, fa
     }
     if (status == FALLOW_OK) {
         fallow__pages_append(&behind.part->pages, behind.first, behind.count, is_committed);
+        fallow__caches_changed(&arena->caches);
         arena_note_peak(arena);
     }
     if (has_turn) {
@@ -1960,6 +2406,7 @@ void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size
                    "the new size is 0 or larger than the run");
     if (new_count < run.count) {
         fallow__pages_free(&run.part->pages, run.first + new_count, run.count - new_count);
+        fallow__caches_changed(&arena->caches);
     }
     fallow__os_lock_release(&arena->lock);
 }
@@ -1974,6 +2421,7 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
     FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count,
                    operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
+    fallow__caches_changed(&arena->caches);
     fallow__os_lock_release(&arena->lock);
 }
 
@@ -1986,6 +2434,11 @@ static place range_require(const fallow_arena *arena, const void *base, size_t s
     bool is_size = pages_for(arena, size_bytes, &where.count);
     FALLOW_REQUIRE(is_size && where.count <= fallow__pages_run_end(&where.part->pages, where.first) - where.first,
                    operation, base, "the range leaves its run");
+    if (arena->caches.bin_count != 0) {
+        place run = {.part = where.part, .first = fallow__pages_run_start(&where.part->pages, where.first)};
+        run.count = fallow__pages_run_end(&run.part->pages, run.first) - run.first;
+        FALLOW_REQUIRE(!run_is_cached(arena, run), operation, base, "not in a live run");
+    }
     return where;
 }
 
@@ -2100,6 +2553,7 @@ static fallow_status used_range_decommit(fallow_arena *arena, void *base, size_t
         (void)range_require(arena, base, size_bytes, operation);
         edges_count(arena, p, where.first, end, false);
         fallow__pages_set_committed(&p->pages, where.first, where.count, false);
+        fallow__caches_changed(&arena->caches);
     }
     return status;
 }
@@ -2165,6 +2619,7 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     turn_take(arena);
+    arena_drain_caches(arena, false);
     release what = {
         .states = FALLOW__STATES(FALLOW__FREE_DIRTY),
         .keep_pages = keep_bytes >> arena->page_shift,
@@ -2194,6 +2649,7 @@ fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, siz
     stretch how = {.gives_way = true, .most = UINT_MAX, .budget_ns = budget_ns};
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_caches(arena, false);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &error);
     turn_pass(arena);
@@ -2223,6 +2679,17 @@ static fallow_retained arena_why_retained(const fallow_arena *arena)
         return FALLOW_RETAINED_PACE;
     }
     return sweep_is_over(&arena->sweep) && arena->sweep.has_spared ? FALLOW_RETAINED_DENSE : FALLOW_RETAINED_DUE;
+}
+
+void fallow_arena_flush_thread(fallow_arena *arena)
+{
+    FALLOW_REQUIRE(arena != NULL, "fallow_arena_flush_thread", NULL, "the arena is NULL");
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache != NULL) {
+        fallow__cache_empty(cache, arena_drop, arena);
+    }
+    release_and_look(arena);
 }
 
 /* From the lowest to the end of the highest page in use. What is out counts as used in the part's books: it is passed
@@ -2258,6 +2725,9 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         .scavenge = arena->scavenger.mode,
     };
     fallow__os_lock_acquire(&arena->lock);
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    stats.reserved_bytes = arena->caches.reserved_bytes;
+    stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         stats.reserved_bytes += p->region.size_bytes;
         stats.usable_bytes += pages_bytes(arena, p->plan.page_count);
@@ -2267,7 +2737,9 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
         stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    stats.run_count -= kept.run_count;
+    stats.cached_bytes = kept.bytes;
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
@@ -2319,12 +2791,48 @@ static uint64_t part_edges(const fallow_arena *arena, part *p)
     return edges;
 }
 
+/* A look at the runs in the caches. */
+typedef struct cache_check {
+    const fallow_arena *arena;
+    bool is_wrong;
+} cache_check;
+
+static void cached_run_check(void *context, fallow__item item, size_t size_bytes)
+{
+    cache_check *check = context;
+    const fallow_arena *arena = check->arena;
+    void *base = fallow__item_base(item);
+    part *p = part_of(arena, base);
+    place where = {.part = p, .first = p != NULL ? page_of(arena, p, base) : 0, .count = pages_up(arena, size_bytes)};
+    check->is_wrong = check->is_wrong || p == NULL || page_address(arena, p, where.first) != base ||
+                      page_state(arena, p, where.first) != FALLOW__START ||
+                      fallow__pages_run_end(&p->pages, where.first) != where.first + where.count ||
+                      (fallow__pages_states(&p->pages, where.first, where.count) & ~FALLOW__STATES_IN_USE) != 0;
+}
+
+/* Compare what the caches hold with the bitmaps; those that another thread may be using are left out. */
+static bool arena_check_caches(fallow_arena *arena)
+{
+    cache_check check = {.arena = arena};
+    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        if (is_stopped || cache->owner == NULL || cache->owner == &fallow__here) {
+            fallow__cache_visit(cache, cached_run_check, &check);
+        }
+    }
+    fallow__caches_go_on(&arena->caches);
+    return !check.is_wrong;
+}
+
 fallow_status fallow_arena_check(fallow_arena *arena)
 {
     static const char operation[] = "fallow_arena_check";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     const part *wrong = NULL;
     fallow__os_lock_acquire(&arena->lock);
+    if (!arena_check_caches(arena)) {
+        wrong = arena->oldest;
+    }
     for (part *p = arena->oldest; p != NULL && wrong == NULL; p = p->next) {
         bool is_last = p->next == NULL ? p == arena->newest : p->next->previous == p;
         bool is_settled = !turn_is_free(arena) || p->fresh_count == 0;
@@ -2403,6 +2911,20 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+_Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_BYTES, "the first mark is found");
+
+/* What each thread may keep. */
+static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
+{
+    if (options->thread_cache_bytes != 0) {
+        return options->thread_cache_bytes != FALLOW_CACHE_NONE ? options->thread_cache_bytes : 0;
+    }
+    size_t bytes = CACHE_BYTES_DEFAULT;
+    bytes = usable_bytes / CACHE_SHARE < bytes ? usable_bytes / CACHE_SHARE : bytes;
+    bool is_limited = options->limit_bytes != 0 && options->limit_bytes / CACHE_SHARE < bytes;
+    return is_limited ? options->limit_bytes / CACHE_SHARE : bytes;
+}
+
 static size_t arena_struct_bytes(void)
 {
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
@@ -2458,6 +2980,10 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
         options->retain_percent, options->purge_delay_ms, (arena->region_flags & FALLOW_REGION_NO_FORK) == 0);
     part_init(p, &region, &layout, arena_struct_bytes());
     part_link(arena, p);
+    fallow__caches_init(&arena->caches, arena->page_bytes,
+                        cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
+                        fallow__config_get()->is_checking, arena_cache_leaves);
+    fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
     fallow__scavenger_join(&arena->scavenger);
     *arena_out = arena;
     return FALLOW_OK;
@@ -2469,6 +2995,11 @@ void fallow_arena_destroy(fallow_arena *arena)
         return;
     }
     fallow__scavenger_leave(&arena->scavenger);
+    fallow__arenas_leave(arena);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
+    }
+    fallow__caches_close(&arena->caches);
     fallow__os_event_destroy(&arena->turn_passed);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {

@@ -108,6 +108,22 @@ bool fallow__config_parse_limit(const char *text, uint64_t memory_bytes, size_t 
     return true;
 }
 
+bool fallow__config_parse_debug(const char *text, bool *is_checking_out)
+{
+    static const char check[] = "check";
+    for (;;) {
+        size_t length = strcspn(text, ",");
+        if (length != sizeof check - 1 || memcmp(text, check, length) != 0) {
+            return false;
+        }
+        if (text[length] == '\0') {
+            *is_checking_out = true;
+            return true;
+        }
+        text += length + 1;
+    }
+}
+
 size_t fallow__config_default_reserve(const fallow_system *system)
 {
     /* A system that does not tell how wide its addresses are has what a pointer can hold. */
@@ -174,6 +190,10 @@ static void initialise(void)
         if (!fallow__config_parse_scavenge(value, &config.scavenge)) {
             report("FALLOW_SCAVENGE", value, "is none of off, assist, thread");
         }
+    }
+    if (get_environment("FALLOW_DEBUG", value, sizeof value) &&
+        !fallow__config_parse_debug(value, &config.is_checking)) {
+        report("FALLOW_DEBUG", value, "is not check");
     }
 }
 

@@ -11,6 +11,7 @@ typedef struct fallow__config {
     bool is_reserve_from_environment;
     size_t limit_bytes;       /* what 0 means; 0 = no limit */
     fallow_scavenge scavenge; /* what DEFAULT means: never DEFAULT itself */
+    bool is_checking;         /* FALLOW_DEBUG has `check` */
     char environment_error[160];
 } fallow__config;
 
@@ -32,6 +33,8 @@ bool fallow__config_parse_scavenge(const char *text, fallow_scavenge *scavenge_o
 
 /* Parse a size, or "1%" to "100%" of memory_bytes, which is 0 if it is not known. */
 bool fallow__config_parse_limit(const char *text, uint64_t memory_bytes, size_t *limit_out);
+/* Parse words separated by commas: "check", so far. */
+bool fallow__config_parse_debug(const char *text, bool *is_checking_out);
 
 /* From the facts of a system: what reserve_bytes 0 should mean there. Pure. */
 size_t fallow__config_default_reserve(const fallow_system *system);

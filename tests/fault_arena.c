@@ -58,6 +58,7 @@ static fallow_arena_options options_for(const operation *op)
     options.reserve_bytes = (size_t)(op->pages != 0 ? op->pages : 256) * options.page_bytes;
     options.grow_bytes = options.grow_bytes != 0 ? options.grow_bytes * options.page_bytes : 6 * options.page_bytes;
     options.limit_bytes *= options.page_bytes;
+    options.thread_cache_bytes = FALLOW_CACHE_NONE;
     options.name = "fault";
     options.scavenge = FALLOW_SCAVENGE_OFF;
     return options;

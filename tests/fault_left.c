@@ -27,7 +27,8 @@ static fallow_arena_stats check(fallow_arena *arena, size_t kept_bytes)
 static fallow_arena *make(fallow_purge purge)
 {
     fallow_arena *arena = NULL;
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .grow_bytes = 1, .purge = purge};
+    fallow_arena_options options = {
+        .reserve_bytes = 64 * MIB, .grow_bytes = 1, .purge = purge, .thread_cache_bytes = FALLOW_CACHE_NONE};
     assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
     return arena;
 }
@@ -44,8 +45,10 @@ static void *take(fallow_arena *arena, size_t size_bytes)
 static fallow_arena *make_large(char **low_out)
 {
     fallow_arena *arena = NULL;
-    fallow_arena_options options = {
-        .reserve_bytes = LARGE_BYTES, .page_bytes = fallow__os_page_bytes(), .grow_bytes = 1};
+    fallow_arena_options options = {.reserve_bytes = LARGE_BYTES,
+                                    .page_bytes = fallow__os_page_bytes(),
+                                    .grow_bytes = 1,
+                                    .thread_cache_bytes = FALLOW_CACHE_NONE};
     assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
     *low_out = take(arena, 1);
     return arena;

@@ -33,6 +33,8 @@ static refusal allocs;   /* kind: MEM_RESERVE, MEM_COMMIT or MEM_RESET */
 static refusal frees;    /* kind: MEM_DECOMMIT or MEM_RELEASE */
 static refusal protects; /* kind: 1 */
 static refusal queries;  /* kind: 1 */
+static refusal threads;  /* kind: 1 */
+static refusal slots;    /* kind: 1; of fiber-local storage */
 
 static bool is_refused(refusal *plan, DWORD kind)
 {
@@ -51,6 +53,14 @@ typedef LPVOID(WINAPI *virtual_alloc)(LPVOID base, SIZE_T size, DWORD type, DWOR
 typedef BOOL(WINAPI *virtual_free)(LPVOID base, SIZE_T size, DWORD type);
 typedef BOOL(WINAPI *virtual_protect)(LPVOID base, SIZE_T size, DWORD protection, PDWORD before);
 
+typedef HANDLE(WINAPI *create_thread)(LPSECURITY_ATTRIBUTES security, SIZE_T stack, LPTHREAD_START_ROUTINE run,
+                                      LPVOID context, DWORD flags, LPDWORD id);
+typedef DWORD(WINAPI *fls_alloc)(PFLS_CALLBACK_FUNCTION callback);
+
+extern create_thread __real___imp_CreateThread;
+extern fls_alloc __real___imp_FlsAlloc;
+extern create_thread __wrap___imp_CreateThread;
+extern fls_alloc __wrap___imp_FlsAlloc;
 extern virtual_alloc __real___imp_VirtualAlloc;
 extern virtual_free __real___imp_VirtualFree;
 extern virtual_protect __real___imp_VirtualProtect;
@@ -89,13 +99,26 @@ BOOL WINAPI __wrap_K32GetProcessMemoryInfo(HANDLE process, PPROCESS_MEMORY_COUNT
     return is_refused(&queries, 1) ? FALSE : __real_K32GetProcessMemoryInfo(process, counters, size);
 }
 
+static HANDLE WINAPI thread_or_refuse(LPSECURITY_ATTRIBUTES security, SIZE_T stack, LPTHREAD_START_ROUTINE run,
+                                      LPVOID context, DWORD flags, LPDWORD id)
+{
+    return is_refused(&threads, 1) ? NULL : __real___imp_CreateThread(security, stack, run, context, flags, id);
+}
+
+static DWORD WINAPI slot_or_refuse(PFLS_CALLBACK_FUNCTION callback)
+{
+    return is_refused(&slots, 1) ? FLS_OUT_OF_INDEXES : __real___imp_FlsAlloc(callback);
+}
+
+create_thread __wrap___imp_CreateThread = thread_or_refuse;
+fls_alloc __wrap___imp_FlsAlloc = slot_or_refuse;
 virtual_alloc __wrap___imp_VirtualAlloc = alloc_or_refuse;
 virtual_free __wrap___imp_VirtualFree = free_or_refuse;
 virtual_protect __wrap___imp_VirtualProtect = protect_or_refuse;
 
 static void refuse_nothing(void)
 {
-    allocs = frees = protects = queries = (refusal){0};
+    allocs = frees = protects = queries = threads = slots = (refusal){0};
 }
 
 /* --- what every test has ----------------------------------------------------------------------------------- */
@@ -320,6 +343,45 @@ static void test_figures_refused(void **state)
     assert_int_equal(process.map_count, 42);
 }
 
+/* --- threads ----------------------------------------------------------------------------------------------- */
+
+static void run_nothing(void *context)
+{
+    *(int *)context += 1;
+}
+
+static void test_thread_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        DWORD code;
+        fallow_status status;
+    } ways[] = {{ERROR_NOT_ENOUGH_MEMORY, FALLOW_ERR_COMMIT}, {ERROR_MAX_THRDS_REACHED, FALLOW_ERR_OS}};
+    int runs = 0;
+    fallow__os_thread thread;
+    for (size_t index = 0; index < sizeof ways / sizeof ways[0]; index++) {
+        threads = (refusal){.kind = 1, .code = ways[index].code, .refused = 1};
+        assert_int_equal(fallow__os_thread_start(run_nothing, &runs, &thread, &error), ways[index].status);
+        assert_int_equal(error.code, ways[index].code);
+        assert_int_equal(runs, 0);
+    }
+    assert_int_equal(fallow__os_thread_start(run_nothing, &runs, &thread, &error), FALLOW_OK);
+    fallow__os_thread_join(&thread);
+    assert_int_equal(runs, 1);
+}
+
+static void leave(void) {}
+
+/* Asked for once per process, and so the answer stays. */
+static void test_no_slot_left(void **state)
+{
+    (void)state;
+    slots = (refusal){.kind = 1, .code = ERROR_NOT_ENOUGH_MEMORY, .refused = 1};
+    assert_false(fallow__os_at_thread_exit(leave));
+    assert_false(fallow__os_at_thread_exit(leave));
+    assert_int_equal(slots.seen, 1);
+}
+
 /* --- without VirtualAlloc2 --------------------------------------------------------------------------------- */
 
 enum {
@@ -459,6 +521,8 @@ int main(int argument_count, char **arguments)
         ON_REGION(test_low_gap_is_lost),
         ON_REGION(test_mappings_run_out),
         ON_REGION(test_commit_stops_partway),
+        ON_REGION(test_thread_refused),
+        ON_REGION(test_no_slot_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,8 +20,9 @@
 enum {
     ARENAS_MAX = 3,
     EVENTS_MAX = 1 << 16, /* memory is given back in pieces of 16 MiB, and a simulated space has 512 GiB */
-    TOUCHED_PAGES = 160, /* parts of more pages are written to in some places only */
-    ZEROED_PAGES_MAX = 4096,
+    TOUCHED_PAGES = 160,  /* parts of more pages are written to in some places only */
+    ZEROED_BYTES_MAX = 64 << 10,
+    ZEROED_SOMETIMES = 4 << 20,
     BLOCK_PAGES = 512 * 512 /* pages whose bookkeeping is committed at once */
 };
 
@@ -65,9 +66,9 @@ life_tally life_counts;
 const char *life_kind_name(life_kind kind)
 {
     static const char *const names[LIFE_KINDS] = {
-        "create", "destroy", "alloc",  "alloc_run", "free",  "free_many", "split",
-        "extend", "shrink",  "commit", "decommit",  "trim",  "run_of",    "write",
-        "look",   "invalid", "check",  "faults",    "limit", "age",       "refuse_grants",
+        "create", "destroy",  "alloc", "alloc_run",     "free",      "free_many", "split",   "extend", "shrink",
+        "commit", "decommit", "trim",  "run_of",        "write",     "look",      "invalid", "check",  "flush",
+        "faults", "limit",    "age",   "refuse_grants", "pass_time", "come",      "go",
     };
     return names[kind];
 }
@@ -382,9 +383,11 @@ static void check_word(const model_arena *m, unsigned part, uint64_t page, uint6
                (unsigned long long)word);
 }
 
-/* A page that has never been written to: also in the middle, at times. */
+/* A page that has never been written to: also in the middle, at times. A byte is written first, because the host takes
+ * two faults where a page is first read and written later. */
 static void check_zero(const model_arena *m, unsigned part, uint64_t page)
 {
+    *((volatile unsigned char *)model_address(m, part, page) + 128) = 0;
     check_word(m, part, page, 0);
     const unsigned char *middle = model_address(m, part, page) + (page % 8 == 1 ? m->page_bytes / 2 : 512);
     LIFE_CHECK(memcmp(middle, middle + 32, 32) == 0 && middle[0] == 0, "page %llu of part %u is not zero",
@@ -835,7 +838,8 @@ static void random_run_options(const life_arena *a, test_random *random, wanted 
 {
     const model_arena *m = &a->model;
     uint64_t dice = test_next(random);
-    bool is_much = w->count > ZEROED_PAGES_MAX; /* clearing it would take seconds, and all the memory there is */
+    /* clearing much takes most of the time there is */
+    bool is_much = w->size_bytes > ((dice >> 22 & 15) == 0 ? ZEROED_SOMETIMES : ZEROED_BYTES_MAX);
     w->options.flags |= (dice & 3) == 0 && !is_much ? FALLOW_RUN_ZEROED : 0;
     w->options.flags |= (dice >> 2 & 3) == 0 ? FALLOW_RUN_TOP_DOWN : 0;
     w->options.flags |= (dice >> 4 & 7) == 0 ? FALLOW_RUN_NO_GROW : 0;
@@ -1142,6 +1146,14 @@ static bool op_check(life_arena *a, test_random *random)
     return true;
 }
 
+static bool op_flush(life_arena *a, test_random *random)
+{
+    (void)random;
+    trace_op(a, "flush");
+    fallow_arena_flush_thread(a->arena); /* which keeps nothing: FALLOW_CACHE_NONE */
+    return true;
+}
+
 /* --- trim -------------------------------------------------------------------------------------------------- */
 
 /* Where FREE is not lazy, the library may know that (Linux) or not (Wine). */
@@ -1369,6 +1381,7 @@ static const operation operations[LIFE_KINDS] = {
     [LIFE_TRIM] = {op_trim, false},           [LIFE_RUN_OF] = {op_run_of, false},
     [LIFE_WRITE] = {op_write, true},          [LIFE_LOOK] = {op_look, false},
     [LIFE_INVALID] = {op_invalid, false},     [LIFE_CHECK] = {op_check, false},
+    [LIFE_FLUSH] = {op_flush, false},
 };
 
 /* What an operation does to the world rather than to an arena. */
@@ -1378,6 +1391,7 @@ static bool op_on_world(life_arena *a, test_random *random)
     case LIFE_FAULTS: world_refuse(test_next(random)); break;
     case LIFE_LIMIT: world_change_limit(test_next(random)); break;
     case LIFE_AGE: world_take_lazy(); break;
+    case LIFE_PASS_TIME: world_pass_time(UINT64_C(1) << test_below(random, 36)); break;
     default:
         a->grants_passed = test_below(random, 8);
         a->grants_refused = 1 + test_below(random, 3);
@@ -1434,8 +1448,17 @@ static void live(const life_op *ops, size_t op_count)
     LIFE_CHECK(world_end(), "something is left behind");
 }
 
+/* One life in three, where the world knows of threads. */
+static bool has_threads(uint64_t seed)
+{
+    return world_has_threads() && seed % 3 == 0;
+}
+
 const char *life_run(const life_options *options, const life_op *ops, size_t op_count)
 {
+    if (has_threads(options->seed)) {
+        return life_run_threads(options, ops, op_count);
+    }
     for (int index = 0; index < ARENAS_MAX; index++) {
         model_end(&life.arenas[index].model);
         life.arenas[index].arena = NULL;
@@ -1457,11 +1480,11 @@ const char *life_run(const life_options *options, const life_op *ops, size_t op_
 
 /* How often each kind comes in a calm life. */
 static const unsigned char usual[LIFE_KINDS] = {
-    [LIFE_CREATE] = 1,        [LIFE_DESTROY] = 1, [LIFE_ALLOC] = 60,  [LIFE_ALLOC_RUN] = 60, [LIFE_FREE] = 90,
-    [LIFE_FREE_MANY] = 2,     [LIFE_SPLIT] = 10,  [LIFE_EXTEND] = 16, [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
-    [LIFE_DECOMMIT] = 8,      [LIFE_TRIM] = 4,    [LIFE_RUN_OF] = 10, [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
-    [LIFE_INVALID] = 2,       [LIFE_CHECK] = 6,   [LIFE_FAULTS] = 0,  [LIFE_LIMIT] = 0,      [LIFE_AGE] = 2,
-    [LIFE_REFUSE_GRANTS] = 0,
+    [LIFE_CREATE] = 1,    [LIFE_DESTROY] = 1,       [LIFE_ALLOC] = 60,    [LIFE_ALLOC_RUN] = 60, [LIFE_FREE] = 90,
+    [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10,        [LIFE_EXTEND] = 16,   [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
+    [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
+    [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
+    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
 };
 
 size_t life_plan(uint64_t seed, life_op *ops_out)
@@ -1478,6 +1501,10 @@ size_t life_plan(uint64_t seed, life_op *ops_out)
         weights[LIFE_FAULTS] = 1 + (unsigned)test_below(&random, 60);
         weights[LIFE_LIMIT] = (unsigned)test_below(&random, 20);
         weights[LIFE_REFUSE_GRANTS] = (unsigned)test_below(&random, 30);
+    }
+    if (has_threads(seed)) {
+        weights[LIFE_COME] = 10 + (unsigned)test_below(&random, 20);
+        weights[LIFE_GO] = 1 + (unsigned)test_below(&random, 20);
     }
     for (int kind = 0; kind < LIFE_KINDS; kind++) {
         total += weights[kind];

@@ -27,10 +27,14 @@ typedef enum life_kind {
     LIFE_LOOK,
     LIFE_INVALID,
     LIFE_CHECK,
+    LIFE_FLUSH,
     LIFE_FAULTS,
     LIFE_LIMIT,
     LIFE_AGE,
     LIFE_REFUSE_GRANTS,
+    LIFE_PASS_TIME,
+    LIFE_COME, /* a thread; these two in lives with threads only */
+    LIFE_GO,
     LIFE_KINDS
 } life_kind;
 
@@ -52,8 +56,10 @@ typedef struct life_options {
 /* The operations of a life. */
 size_t life_plan(uint64_t seed, life_op *ops_out);
 
-/* Live it. NULL, or what was wrong: a static text. */
+/* Live it. NULL, or what was wrong: a static text. The seed decides whether it is a life of one thread (life.c) or one
+ * with several (life_threads.c). */
 const char *life_run(const life_options *options, const life_op *ops, size_t op_count);
+const char *life_run_threads(const life_options *options, const life_op *ops, size_t op_count);
 
 /* How many operations of each kind succeeded, were refused, and had nothing to work on, over all lives so far. */
 typedef struct life_tally {

@@ -29,6 +29,7 @@
 
 #include "bits.h"
 #include "sim_host.h"
+#include "sim_schedule.h"
 
 #define KIB ((size_t)1024)
 #define ATTRIBUTES \
@@ -85,8 +86,10 @@ static struct {
     sim_options options;
     size_t page_bytes;
     size_t granularity_bytes;
-    zone low;  /* below 4 GiB; empty where the host has no room there, or everything is low */
-    zone high; /* above it */
+    uint64_t asked_bytes;
+    bool is_kept; /* the host's memory */
+    zone low;     /* below 4 GiB; empty where the host has no room there, or everything is low */
+    zone high;    /* above it */
     area *lowest;
     area *highest;
     uint64_t live_reservations;
@@ -98,13 +101,13 @@ static struct {
     sim_figures figures;
     sim_refusal refusal;
     bool is_refusing;
+    uint64_t refusals;
     uint64_t asked; /* calls since sim_refuse that it is about */
     uint64_t refused;
 } sim;
 
 #define MEMORY_BYTES (UINT64_C(16) << 30)
 
-static _Thread_local bool is_once; /* what is made now is made once for the whole process, and stays */
 static atomic_uint_fast64_t live_locks;
 static atomic_uint_fast64_t held_locks;
 static atomic_uint_fast64_t live_events;
@@ -115,6 +118,27 @@ static const char *const call_names[SIM_CALLS] = {
     "reserve",  "release", "commit", "decommit", "purge", "protect", "prefault",       "guard",   "unguard",
     "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
 };
+
+/* --- time ----------------------------------------------------------------------------------------------------- */
+
+#define CLOCK_START_NS UINT64_C(1000000000)
+enum {
+    LOOK_NS = 20,    /* what a look at the clock takes */
+    CALL_NS = 1000,  /* and any other call */
+    SLEEP_NS = 1000, /* how much passes while a free sleeper looks whether it was woken */
+    REST_NS = 50000, /* and if it rests */
+    LOOKS_WITHOUT_REST = 50
+};
+
+static uint64_t now(void)
+{
+    return CLOCK_START_NS + atomic_load(&clock_ns);
+}
+
+void sim_pass_time(uint64_t ns)
+{
+    atomic_fetch_add_explicit(&clock_ns, ns, memory_order_relaxed);
+}
 
 /* --- the mutex of the simulation ------------------------------------------------------------------------------ */
 
@@ -128,10 +152,22 @@ static bool take_if_free(_Atomic(char *) *owner)
                                                  memory_order_relaxed);
 }
 
+/* In a loop that waits, free or in turns. After some looks a free thread stays away for a moment: whoever it waits for
+ * may need its processor. */
+static void let_others(unsigned *looks)
+{
+    if (turn_is_on()) {
+        turn_pass();
+    } else {
+        sim_host_yield(++*looks > LOOKS_WITHOUT_REST);
+    }
+}
+
 static void mutex_acquire(void)
 {
+    unsigned looks = 0;
     while (!take_if_free(&mutex_owner)) {
-        sim_host_yield();
+        sim_host_yield(++looks > LOOKS_WITHOUT_REST);
     }
 }
 
@@ -194,6 +230,11 @@ static uint64_t random_below(uint64_t below)
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
     value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
     return (value ^ (value >> 31)) % below;
+}
+
+static uint64_t bytes_of(uint64_t pages)
+{
+    return pages * sim.page_bytes;
 }
 
 /* --- spans ---------------------------------------------------------------------------------------------------- */
@@ -401,6 +442,17 @@ static size_t span_bytes(const area *a, size_t index)
     return (size_t)span_pages(a, index) * sim.page_bytes;
 }
 
+/* Does the access of a span, which the edit has saved, change? What was dropped has none; where memory is kept, nothing
+ * is dropped. */
+static bool host_changes(const edit *e, size_t index)
+{
+    const span *now = &e->area->spans[index];
+    if (sim.is_kept) {
+        return host_access(now) != host_access(&e->saved[index - e->begin]);
+    }
+    return now->state == SIM_COMMITTED;
+}
+
 /* Give the memory of the edit's spans the access that the books say. */
 static void host_follow(const edit *e)
 {
@@ -408,21 +460,30 @@ static void host_follow(const edit *e)
         size_t first = index;
         size_t size_bytes = 0;
         sim_host_access access = host_access(&e->area->spans[first]);
-        bool is_committed = e->area->spans[first].state == SIM_COMMITTED;
-        while (index < e->end && host_access(&e->area->spans[index]) == access &&
-               (e->area->spans[index].state == SIM_COMMITTED) == is_committed) {
+        bool is_change = host_changes(e, first);
+        while (index < e->end && host_access(&e->area->spans[index]) == access && host_changes(e, index) == is_change) {
             size_bytes += span_bytes(e->area, index);
             index++;
         }
-        if (is_committed) {
+        if (is_change) {
             sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
         }
     }
 }
 
-static void host_drop(range part)
+/* The contents of spans go, before the books say so. */
+static void host_forget(const area *a, size_t begin, size_t end)
 {
-    sim_host_drop(page_address(part.area, part.first), (size_t)part.count * sim.page_bytes);
+    if (!sim.is_kept) {
+        sim_host_drop(page_address(a, a->spans[begin].first),
+                      (size_t)bytes_of(span_end(a, end - 1) - a->spans[begin].first));
+        return;
+    }
+    for (size_t index = begin; index < end; index++) {
+        if (a->spans[index].state == SIM_COMMITTED) {
+            sim_host_zero(page_address(a, a->spans[index].first), span_bytes(a, index), host_access(&a->spans[index]));
+        }
+    }
 }
 
 /* --- lazily freed pages --------------------------------------------------------------------------------------- */
@@ -551,6 +612,7 @@ static const char *limit_name(sim_limit limit)
     switch (limit) {
     case SIM_LIMIT_ADDRESSES: return "RLIMIT_AS";
     case SIM_LIMIT_COMMIT: return is_windows() ? "commit limit (memory and page file)" : "CommitLimit";
+    case SIM_LIMIT_DATA: return "RLIMIT_DATA";
     case SIM_LIMIT_MAPPINGS: return "vm.max_map_count";
     case SIM_LIMIT_LOCKED: return "RLIMIT_MEMLOCK";
     case SIM_LIMITS: break;
@@ -558,11 +620,16 @@ static const char *limit_name(sim_limit limit)
     return NULL;
 }
 
+static bool has_data_limit(void)
+{
+    return !is_windows() && sim.options.limits[SIM_LIMIT_DATA] != SIM_NO_LIMIT;
+}
+
 static sim_limit limit_of(fallow_status status)
 {
     switch (status) {
     case FALLOW_ERR_ADDRESS_SPACE: return SIM_LIMIT_ADDRESSES;
-    case FALLOW_ERR_COMMIT: return SIM_LIMIT_COMMIT;
+    case FALLOW_ERR_COMMIT: return has_data_limit() ? SIM_LIMIT_DATA : SIM_LIMIT_COMMIT;
     case FALLOW_ERR_MAP_COUNT: return SIM_LIMIT_MAPPINGS;
     case FALLOW_ERR_LOCKED: return SIM_LIMIT_LOCKED;
     default: return SIM_LIMITS;
@@ -581,9 +648,10 @@ static bool is_over_mappings(uint64_t used, uint64_t more)
     return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
 }
 
-static uint64_t bytes_of(uint64_t pages)
+static void count_refusal(sim_call call)
 {
-    return pages * sim.page_bytes;
+    sim.figures.refused[call]++;
+    sim.refusals++;
 }
 
 /* A limit is named where there is one; then the figures of the moment tell which. */
@@ -595,7 +663,7 @@ static fallow_status fail(sim_call call, fallow_status status, fallow__os_error 
         error_out->limit_name = limit_name(limit);
         error_out->limit_value = sim.options.limits[limit];
     }
-    sim.figures.refused[call]++;
+    count_refusal(call);
     return status;
 }
 
@@ -659,6 +727,8 @@ static void enter(sim_call call, const void *base, size_t size_bytes)
         begin_by_environment();
     }
     tell_hook(call, base, size_bytes);
+    sim_offer();
+    sim_pass_time(CALL_NS);
     mutex_acquire();
     sim.figures.calls[call]++;
     lazy_take_some();
@@ -742,7 +812,7 @@ void fallow__os_system(fallow_system *system_out)
         .granularity_bytes = sim.granularity_bytes,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
-        .data_limit = UINT64_MAX,
+        .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
         .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
         .memory_bytes = MEMORY_BYTES,
         .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
@@ -772,6 +842,16 @@ static uint64_t committed_pages(const area *a)
     for (size_t index = 0; index < a->span_count; index++) {
         bool is_writable = a->spans[index].protection == FALLOW_PROTECTION_READ_WRITE;
         pages += is_writable && a->spans[index].state == SIM_COMMITTED ? span_pages(a, index) : 0;
+    }
+    return pages;
+}
+
+/* What RLIMIT_DATA bounds. */
+static uint64_t writable_pages(void)
+{
+    uint64_t pages = 0;
+    for (const area *a = sim.lowest; a != NULL; a = a->next) {
+        pages += committed_pages(a);
     }
     return pages;
 }
@@ -813,8 +893,8 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
     };
     for (area *a = sim.lowest; a != NULL; a = a->next) {
         process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
-        process.committed_bytes += bytes_of(committed_pages(a));
     }
+    process.committed_bytes += bytes_of(writable_pages());
     peak_bytes = peak_bytes > process.resident_bytes ? peak_bytes : process.resident_bytes;
     process.peak_resident_bytes = peak_bytes;
     *process_out = process;
@@ -992,7 +1072,12 @@ static void area_unlink(area *a)
 static void area_destroy(area *a)
 {
     area_unlink(a);
-    host_drop((range){a, 0, a->page_count});
+    host_forget(a, 0, a->span_count);
+    for (size_t index = 0; sim.is_kept && index < a->span_count; index++) {
+        if (host_access(&a->spans[index]) != SIM_HOST_NONE) {
+            sim_host_set_access(page_address(a, a->spans[index].first), span_bytes(a, index), SIM_HOST_NONE);
+        }
+    }
     free(a->spans);
     free(a);
 }
@@ -1101,6 +1186,9 @@ static fallow_status why_no_commit(uint64_t charged_before, uint64_t mappings_be
     if (sim.charged_pages > charged_before && is_over(SIM_LIMIT_COMMIT, bytes_of(sim.charged_pages), 0)) {
         return FALLOW_ERR_COMMIT;
     }
+    if (has_data_limit() && is_over(SIM_LIMIT_DATA, bytes_of(writable_pages()), 0)) {
+        return FALLOW_ERR_COMMIT;
+    }
     return FALLOW_OK;
 }
 
@@ -1200,6 +1288,7 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     bool is_gone = left == FALLOW__OS_LEFT_NOTHING;
     for (size_t index = e.begin; index < e.end; index++) {
         span *s = &e.area->spans[index];
@@ -1218,7 +1307,6 @@ static void decommit_spans(range part, fallow__os_left left, bool has_attributes
         }
     }
     edit_apply_figures(&e);
-    host_drop(part);
     host_follow(&e);
     edit_end(&e);
 }
@@ -1271,7 +1359,9 @@ static fallow_status decommit_range(range part, fallow__os_left *left_out)
     if (status == FALLOW_OK) {
         sim.figures.calls[SIM_ADVISE]++;
         bool has_attributes = !is_refused(SIM_ADVISE);
-        sim.figures.refused[SIM_ADVISE] += !has_attributes;
+        if (!has_attributes) {
+            count_refusal(SIM_ADVISE);
+        }
         *left_out = FALLOW__OS_LEFT_NOTHING;
         decommit_spans(part, FALLOW__OS_LEFT_NOTHING, has_attributes);
         return FALLOW_OK;
@@ -1302,17 +1392,11 @@ static void set_lazy(range part, bool is_lazy)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    if (!is_lazy) {
+        host_forget(e.area, e.begin, e.end);
+    }
     for (size_t index = e.begin; index < e.end; index++) {
-        span *s = &e.area->spans[index];
-        if (!is_lazy) {
-            sim_host_access access = host_access(s);
-            if (access == SIM_HOST_NONE) {
-                sim_host_drop(page_address(e.area, s->first), span_bytes(e.area, index));
-            } else {
-                sim_host_zero(page_address(e.area, s->first), span_bytes(e.area, index), access);
-            }
-        }
-        s->is_lazy = is_lazy;
+        e.area->spans[index].is_lazy = is_lazy;
     }
     edit_apply_figures(&e);
     host_follow(&e);
@@ -1423,12 +1507,13 @@ static void guard_in_place(range part)
 {
     edit e = edit_begin(part);
     edit_save(&e);
+    host_forget(e.area, e.begin, e.end);
     for (size_t index = e.begin; index < e.end; index++) {
         e.area->spans[index].state = SIM_GUARDED;
         e.area->spans[index].is_lazy = false;
     }
     edit_apply_figures(&e);
-    host_drop(part);
+    host_follow(&e);
     edit_end(&e);
 }
 
@@ -1500,6 +1585,149 @@ fallow_status fallow__os_resident(const fallow_region *region, void *base, size_
     return leave(FALLOW_OK);
 }
 
+/* --- seeing a process ----------------------------------------------------------------------------------------- */
+
+/* There is one process here, and what it has beside its reservations is told in figures only, not as mappings. */
+#define PROCESS_ID 1
+
+uint64_t fallow__os_process_id(void)
+{
+    return PROCESS_ID;
+}
+
+static void add_span(fallow__os_mapping *mapping, area *a, size_t index)
+{
+    const span *s = &a->spans[index];
+    uint64_t size_bytes = bytes_of(span_pages(a, index));
+    bool is_writable = s->protection == FALLOW_PROTECTION_READ_WRITE;
+    bool is_accessible = s->protection != FALLOW_PROTECTION_NONE;
+    if (mapping->end == 0) {
+        *mapping = (fallow__os_mapping){
+            .first = (uintptr_t)page_address(a, s->first),
+            .kind = is_accessible ? FALLOW__OS_PRIVATE : FALLOW__OS_RESERVED,
+            .is_readable = is_accessible,
+            .is_writable = is_writable,
+            .is_executable = s->protection == FALLOW_PROTECTION_READ_EXECUTE,
+            .is_private = true,
+            .has_resident = true,
+        };
+    }
+    mapping->end = (uintptr_t)page_address(a, span_end(a, index));
+    mapping->committed_bytes += is_writable ? size_bytes : 0;
+    if (s->state == SIM_COMMITTED && is_accessible) {
+        uint64_t resident = resident_bytes((range){a, s->first, span_pages(a, index)});
+        mapping->resident_bytes += resident;
+        mapping->lazy_bytes += s->is_lazy ? resident : 0;
+    }
+}
+
+/* The lowest mapping that ends above an address; false if there is none. */
+static bool mapping_above(uint64_t address, fallow__os_mapping *mapping_out)
+{
+    *mapping_out = (fallow__os_mapping){.end = 0};
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        for (size_t index = 0; index < a->span_count; index++) {
+            if (mapping_out->end > address && begins_mapping(a, index)) {
+                return true;
+            }
+            if (begins_mapping(a, index)) {
+                mapping_out->end = 0;
+            }
+            add_span(mapping_out, a, index);
+        }
+    }
+    return mapping_out->end > address;
+}
+
+/* The simulation is let go of while the visitor looks. */
+fallow_status fallow__os_mappings(uint64_t process_id, fallow__os_visitor visit, void *context,
+                                  fallow__os_error *error_out)
+{
+    fallow__os_mapping mapping = {.end = 0};
+    bool is_going_on = true;
+    while (is_going_on) {
+        enter(SIM_PROCESS, NULL, 0);
+        if (process_id != PROCESS_ID || is_refused(SIM_PROCESS)) {
+            *error_out = (fallow__os_error){0};
+            return leave(process_id != PROCESS_ID ? FALLOW_ERR_INVALID : fail_as_planned(SIM_PROCESS, error_out));
+        }
+        bool is_found = mapping_above(mapping.end, &mapping);
+        (void)leave(FALLOW_OK);
+        is_going_on = is_found && visit(context, &mapping);
+    }
+    return FALLOW_OK;
+}
+
+fallow_status fallow__os_figures_of(uint64_t process_id, fallow__os_figures *figures_out, fallow__os_error *error_out)
+{
+    fallow_process process;
+    if (process_id != PROCESS_ID) {
+        *error_out = (fallow__os_error){0};
+        return FALLOW_ERR_INVALID;
+    }
+    fallow_status status = fallow__os_process(&process, error_out);
+    if (status == FALLOW_OK) {
+        *figures_out = (fallow__os_figures){
+            .program = "simulated",
+            .virtual_bytes = process.virtual_bytes,
+            .resident_bytes = process.resident_bytes,
+            .peak_resident_bytes = process.peak_resident_bytes,
+            .data_bytes = process.committed_bytes,
+            .thread_count = 1,
+        };
+    }
+    return status;
+}
+
+size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *of_process, uint64_t map_count,
+                         fallow__os_limit limits_out[FALLOW__OS_LIMITS_MAX])
+{
+    (void)process_id;
+    (void)of_process;
+    mutex_acquire();
+    limits_out[0] = (fallow__os_limit){
+        .name = "RLIMIT_AS",
+        .what = "addresses",
+        .limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
+        .used = bytes_of(sim.reserved_pages), /* the limit is one of the reservations, as sim_os.h tells */
+    };
+    limits_out[1] = (fallow__os_limit){
+        .name = "CommitLimit",
+        .what = "committed",
+        .limit = sim.options.limits[SIM_LIMIT_COMMIT],
+        .used = bytes_of(sim.charged_pages),
+    };
+    limits_out[2] = (fallow__os_limit){
+        .name = "vm.max_map_count",
+        .what = "mappings",
+        .limit = sim.options.limits[SIM_LIMIT_MAPPINGS],
+        .used = map_count,
+        .is_mappings = true,
+    };
+    mutex_release();
+    return is_windows() ? 2 : 3;
+}
+
+bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes)
+{
+    const char *next = (const char *)(uintptr_t)address;
+    const char *end = next + size_bytes;
+    bool is_readable = process_id == PROCESS_ID;
+    mutex_acquire();
+    while (is_readable && next < end) {
+        const area *a = area_at(next);
+        size_t index = a != NULL ? span_at(a, (uint64_t)(next - a->base) / sim.page_bytes) : 0;
+        is_readable =
+            a != NULL && a->spans[index].state == SIM_COMMITTED && a->spans[index].protection != FALLOW_PROTECTION_NONE;
+        next = is_readable ? page_address(a, span_end(a, index)) : end;
+    }
+    if (is_readable) {
+        memcpy(bytes_out, (const void *)(uintptr_t)address, size_bytes);
+    }
+    mutex_release();
+    return is_readable;
+}
+
 /* --- lock, once, last words ----------------------------------------------------------------------------------- */
 
 /* A lock knows that it was made, and by which thread it is held. */
@@ -1509,23 +1737,26 @@ typedef struct sim_lock {
 } sim_lock;
 
 #define LOCK_MARK UINT64_C(0x6c6f636b73696d21)
+#define LASTING_MARK UINT64_C(0x6c6f636b73696d22) /* made once per process: it outlives the simulation */
 _Static_assert(sizeof(sim_lock) <= sizeof(fallow__os_lock), "a lock fits its room");
 
 static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    if (ours->mark != LOCK_MARK) {
+    if (ours->mark != LOCK_MARK && ours->mark != LASTING_MARK) {
         stop(call, lock, 0, "no lock, or one that was destroyed");
     }
     return ours;
 }
 
+static _Thread_local bool is_in_once;
+
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
-    ours->mark = LOCK_MARK;
+    ours->mark = is_in_once ? LASTING_MARK : LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, !is_once);
+    atomic_fetch_add(&live_locks, ours->mark == LOCK_MARK);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1534,19 +1765,25 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     if (atomic_load(&ours->owner) != NULL) {
         stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
     }
+    atomic_fetch_sub(&live_locks, ours->mark == LOCK_MARK);
     ours->mark = 0;
-    atomic_fetch_sub(&live_locks, 1);
 }
 
 void fallow__os_lock_acquire(fallow__os_lock *lock)
 {
     tell_hook(SIM_LOCK, lock, 0);
+    sim_offer();
     sim_lock *ours = lock_of(lock, SIM_LOCK);
     if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
         stop(SIM_LOCK, lock, 0, "this thread holds it already");
     }
+    unsigned looks = 0;
     while (!take_if_free(&ours->owner)) {
-        sim_host_yield();
+        if (turn_is_on()) {
+            turn_block("lock", lock, UINT64_MAX);
+        } else {
+            let_others(&looks);
+        }
     }
     atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
 }
@@ -1559,7 +1796,11 @@ void fallow__os_lock_release(fallow__os_lock *lock)
     }
     atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
     atomic_store_explicit(&ours->owner, NULL, memory_order_release);
+    if (turn_is_on()) {
+        turn_wake(lock);
+    }
     tell_hook(SIM_UNLOCK, lock, 0);
+    sim_offer();
 }
 
 /* room[0]: 0 not run, 1 running, 2 has run. */
@@ -1568,32 +1809,24 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
     _Atomic(uint64_t) *stage = (_Atomic(uint64_t) *)(void *)&once->room[0];
     uint64_t not_run = 0;
     if (atomic_compare_exchange_strong(stage, &not_run, 1)) {
-        is_once = true;
+        bool was_in_once = is_in_once;
+        is_in_once = true;
         initialise();
-        is_once = false;
+        is_in_once = was_in_once;
         atomic_store(stage, 2);
     }
+    unsigned looks = 0;
     while (atomic_load(stage) != 2) {
-        sim_host_yield();
+        let_others(&looks);
     }
 }
 
 /* --- time and threads ----------------------------------------------------------------------------------------- */
 
-#define CLOCK_START_NS UINT64_C(1000000000)
-enum {
-    LOOK_NS = 20,   /* what a look at the clock takes */
-    SLEEP_NS = 1000 /* how much passes while a sleeper looks whether it was woken */
-};
-
 uint64_t fallow__os_clock_ns(void)
 {
+    sim_offer();
     return CLOCK_START_NS + atomic_fetch_add(&clock_ns, LOOK_NS);
-}
-
-void sim_pass_time(uint64_t ns)
-{
-    atomic_fetch_add(&clock_ns, ns);
 }
 
 /* An event counts how often it was woken. */
@@ -1601,6 +1834,7 @@ typedef struct sim_event {
     uint64_t mark;
     atomic_uint_fast64_t wakes;
     atomic_uint_fast64_t sleepers;
+    fallow__os_lock *lock; /* of those who sleep */
 } sim_event;
 
 #define EVENT_MARK UINT64_C(0x6576656e7473696d)
@@ -1609,7 +1843,7 @@ _Static_assert(sizeof(sim_event) <= sizeof(fallow__os_event), "an event fits its
 static sim_event *event_of(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    if (ours->mark != EVENT_MARK) {
+    if (ours->mark != EVENT_MARK && ours->mark != LASTING_MARK) {
         stop(SIM_UNLOCK, event, 0, "no event, or one that was destroyed");
     }
     return ours;
@@ -1618,10 +1852,11 @@ static sim_event *event_of(fallow__os_event *event)
 void fallow__os_event_init(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    ours->mark = EVENT_MARK;
+    ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
-    atomic_fetch_add(&live_events, !is_once);
+    ours->lock = NULL;
+    atomic_fetch_add(&live_events, ours->mark == EVENT_MARK);
 }
 
 void fallow__os_event_destroy(fallow__os_event *event)
@@ -1630,42 +1865,125 @@ void fallow__os_event_destroy(fallow__os_event *event)
     if (atomic_load(&ours->sleepers) != 0) {
         stop(SIM_UNLOCK, event, 0, "an event is destroyed while a thread sleeps there");
     }
+    atomic_fetch_sub(&live_events, ours->mark == EVENT_MARK);
     ours->mark = 0;
-    atomic_fetch_sub(&live_events, 1);
+}
+
+/* Free threads look whether they were woken, and time passes with the looks. */
+static void sleep_free(sim_event *ours, uint64_t wakes, uint64_t timeout_ns)
+{
+    unsigned looks = 0;
+    for (uint64_t slept_ns = 0; atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns;) {
+        let_others(&looks);
+        if (timeout_ns != UINT64_MAX) {
+            uint64_t passed_ns = looks > LOOKS_WITHOUT_REST ? REST_NS : SLEEP_NS;
+            slept_ns += passed_ns;
+            sim_pass_time(passed_ns);
+        }
+    }
 }
 
 void fallow__os_event_wait(fallow__os_event *event, fallow__os_lock *lock, uint64_t timeout_ns)
 {
     sim_event *ours = event_of(event);
-    uint64_t wakes = atomic_load(&ours->wakes);
-    uint64_t slept_ns = 0;
+    sim_lock *held = lock_of(lock, SIM_UNLOCK);
+    if (atomic_load_explicit(&held->owner, memory_order_relaxed) != &thread_mark) {
+        stop(SIM_UNLOCK, lock, 0, "a sleep with a lock that this thread does not hold");
+    }
+    if (ours->lock != NULL && ours->lock != lock) {
+        stop(SIM_UNLOCK, event, 0, "a sleep with another lock than that of those who sleep there");
+    }
+    ours->lock = lock;
     atomic_fetch_add(&ours->sleepers, 1);
-    fallow__os_lock_release(lock);
-    while (atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns) {
-        sim_host_yield();
-        if (timeout_ns != UINT64_MAX) {
-            slept_ns += SLEEP_NS;
-            sim_pass_time(SLEEP_NS);
-        }
+    if (turn_is_on()) {
+        atomic_fetch_sub_explicit(&held_locks, 1, memory_order_relaxed);
+        atomic_store_explicit(&held->owner, NULL, memory_order_release);
+        turn_wake(lock);
+        uint64_t now_ns = now();
+        turn_block("event", event, timeout_ns < UINT64_MAX - now_ns ? now_ns + timeout_ns : UINT64_MAX);
+    } else {
+        uint64_t wakes = atomic_load(&ours->wakes);
+        fallow__os_lock_release(lock);
+        sleep_free(ours, wakes, timeout_ns);
     }
     fallow__os_lock_acquire(lock);
-    atomic_fetch_sub(&ours->sleepers, 1);
+    if (atomic_fetch_sub(&ours->sleepers, 1) == 1) {
+        ours->lock = NULL;
+    }
 }
 
 void fallow__os_event_wake(fallow__os_event *event)
 {
     atomic_fetch_add(&event_of(event)->wakes, 1);
+    if (turn_is_on()) {
+        turn_wake(event);
+    }
+    sim_offer();
+}
+
+/* What this thread is to call when it ends; called once, whoever comes first: the host or the turns. */
+static _Thread_local void (*to_leave)(void);
+
+static void thread_leaves(void)
+{
+    void (*leave_thread)(void) = to_leave;
+    to_leave = NULL;
+    if (leave_thread != NULL) {
+        leave_thread();
+    }
+}
+
+bool sim_start(void (*run)(void *context), void *context, sim_thread *thread_out)
+{
+    if (turn_is_on()) {
+        int number = turn_start(run, context, thread_leaves);
+        thread_out->number = number;
+        return number >= 0;
+    }
+    thread_out->host = sim_host_thread_start(run, context);
+    return thread_out->host != NULL;
+}
+
+void sim_join(sim_thread *thread)
+{
+    if (turn_is_on()) {
+        turn_join(thread->number);
+    } else {
+        sim_host_thread_join(thread->host);
+    }
+}
+
+unsigned sim_self(void)
+{
+    return turn_self();
+}
+
+void sim_offer(void)
+{
+    if (turn_is_on()) {
+        turn_offer();
+    }
+}
+
+void sim_give_up(void (*tell)(void))
+{
+    turn_give_up(tell);
+}
+
+static void deadlock(const char *complaint)
+{
+    stop(SIM_LOCK, NULL, 0, "%s", complaint);
 }
 
 fallow_status fallow__os_thread_start(void (*run)(void *context), void *context, fallow__os_thread *thread_out,
                                       fallow__os_error *error_out)
 {
+    sim_thread started;
     enter(SIM_THREAD, NULL, 0);
     if (is_refused(SIM_THREAD)) {
         return leave(fail_as_planned(SIM_THREAD, error_out));
     }
-    sim_host_thread *started = sim_host_thread_start(run, context);
-    if (started == NULL) {
+    if (!sim_start(run, context, &started)) {
         return leave(fail(SIM_THREAD, FALLOW_ERR_OS, error_out));
     }
     atomic_fetch_add(&live_threads, 1);
@@ -1675,9 +1993,9 @@ fallow_status fallow__os_thread_start(void (*run)(void *context), void *context,
 
 void fallow__os_thread_join(fallow__os_thread *thread)
 {
-    sim_host_thread *started;
+    sim_thread started;
     memcpy(&started, thread->room, sizeof started);
-    sim_host_thread_join(started);
+    sim_join(&started);
     atomic_fetch_sub(&live_threads, 1);
 }
 
@@ -1686,14 +2004,27 @@ static bool is_let(sim_call call, bool is_possible)
 {
     enter(call, NULL, 0);
     bool is_done = is_possible && !is_refused(call);
-    sim.figures.refused[call] += !is_done;
+    if (!is_done) {
+        count_refusal(call);
+    }
     mutex_release();
     return is_done;
 }
 
+/* In a loop that waits for another thread, so that must get its turn. */
+void fallow__os_yield(void)
+{
+    unsigned looks = 0;
+    let_others(&looks);
+}
+
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))
 {
-    return is_let(SIM_AT_THREAD_EXIT, true) && sim_host_at_thread_exit(leave_thread);
+    if (!is_let(SIM_AT_THREAD_EXIT, true) || !sim_host_at_thread_exit(thread_leaves)) {
+        return false;
+    }
+    to_leave = leave_thread;
+    return true;
 }
 
 bool fallow__os_barrier_all_threads(void)
@@ -1728,6 +2059,11 @@ void sim_refuse(const sim_refusal *refusal)
         sim.refused = 0;
     }
     mutex_release();
+}
+
+uint64_t sim_refusals(void)
+{
+    return sim.refusals;
 }
 
 uint64_t sim_refused(void)
@@ -1837,6 +2173,51 @@ static sim_options completed(const sim_options *given)
     return options;
 }
 
+/* What the last simulation has left to the next one, which asks for as much. */
+static struct {
+    zone low;
+    zone high; /* empty: nothing is left */
+    uint64_t asked_bytes;
+    uint64_t uses;
+} kept;
+
+enum {
+    KEPT_USES = 256 /* so often, before its memory goes back to the host */
+};
+
+static void zones_release(const zone *low, const zone *high)
+{
+    sim_host_release(high->base, high->size_bytes);
+    if (low->base != NULL) {
+        sim_host_release(low->base, low->size_bytes);
+    }
+}
+
+static bool zones_take_kept(uint64_t asked_bytes, bool is_wanted)
+{
+    if (kept.high.base == NULL) {
+        return false;
+    }
+    if (!is_wanted || asked_bytes != kept.asked_bytes) {
+        zones_release(&kept.low, &kept.high);
+        kept.high.base = NULL;
+        return false;
+    }
+    sim.low = kept.low;
+    sim.high = kept.high;
+    return true;
+}
+
+static void zones_keep(void)
+{
+    kept.low = sim.low;
+    kept.high = sim.high;
+    kept.asked_bytes = sim.asked_bytes;
+    if (++kept.uses % KEPT_USES == 0) {
+        sim_host_settle(sim.high.base, sim.high.size_bytes);
+    }
+}
+
 /* What was asked for; else as much as the host has. */
 static bool zones_reserve(uint64_t asked_bytes)
 {
@@ -1864,9 +2245,12 @@ bool sim_begin(const sim_options *given)
         abort();
     }
     memset(&sim, 0, sizeof sim);
-    if (!zones_reserve(given->space_bytes)) {
+    bool is_kept = sim_host_keep((given->flags & SIM_KEEP_MEMORY) != 0);
+    if (!zones_take_kept(given->space_bytes, is_kept) && !zones_reserve(given->space_bytes)) {
         return false;
     }
+    sim.is_kept = is_kept;
+    sim.asked_bytes = given->space_bytes;
     sim.options = completed(given);
     sim.is_begun = true;
     sim.page_bytes = sim.options.page_bytes;
@@ -1883,6 +2267,13 @@ bool sim_begin(const sim_options *given)
     atomic_store(&live_threads, 0);
     atomic_store(&clock_ns, 0);
     sim_host_watch(is_write_fine);
+    if ((given->flags & SIM_INTERLEAVED) != 0) {
+        turn_begin(&(turn_options){.seed = given->seed ^ UINT64_C(0x7475726e73),
+                                   .rarity = given->switch_rarity,
+                                   .clock_ns = now,
+                                   .pass_time = sim_pass_time,
+                                   .deadlock = deadlock});
+    }
     return true;
 }
 
@@ -1909,12 +2300,16 @@ bool sim_check_no_leak(void)
 bool sim_end(void)
 {
     bool is_clean = sim_check_no_leak();
+    if (turn_is_on()) {
+        turn_finish();
+    }
     while (sim.lowest != NULL) {
         area_destroy(sim.lowest);
     }
-    sim_host_release(sim.high.base, sim.high.size_bytes);
-    if (sim.low.base != NULL) {
-        sim_host_release(sim.low.base, sim.low.size_bytes);
+    if (sim.is_kept) {
+        zones_keep();
+    } else {
+        zones_release(&sim.low, &sim.high);
     }
     sim.is_begun = false;
     return is_clean;
@@ -1940,6 +2335,9 @@ static void begin_by_environment(void)
     }
     if (strstr(words, "bare") != NULL) {
         options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (strstr(words, "turns") != NULL) {
+        options.flags |= SIM_INTERLEAVED;
     }
     if (!sim_begin(&options)) {
         fprintf(stderr, "sim_os: the host has no room for a simulation\n");

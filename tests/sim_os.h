@@ -28,7 +28,15 @@
  *   guard              in the page table, or decommitted           decommitted
  *   fork, dump, huge   attributes of mappings                      taken out of the flags
  *
- * Threads: calls of os.h may come from any; those below from one, while no other is in the library. */
+ * Threads run as the host lets them, or, with SIM_INTERLEAVED, one at a time: every call of os.h is a point where the
+ * simulation may have another go on, drawn from the seed. The thread that called sim_begin and those started with
+ * sim_start or by the library are all there are then. A deadlock stops the program, with a line that tells who waits for
+ * what.
+ *
+ * Time is the simulation's own: it passes with calls of os.h, by sim_pass_time, and where everybody sleeps.
+ *
+ * Calls of os.h may come from any thread; those below from one, while no other is in the library, unless threads are
+ * interleaved. */
 #ifndef FALLOW_SIM_OS_H
 #define FALLOW_SIM_OS_H
 
@@ -69,6 +77,7 @@ typedef enum sim_call {
 typedef enum sim_limit {
     SIM_LIMIT_ADDRESSES, /* RLIMIT_AS */
     SIM_LIMIT_COMMIT,    /* CommitLimit, memory and page file */
+    SIM_LIMIT_DATA,      /* RLIMIT_DATA: what is writable; Linux only */
     SIM_LIMIT_MAPPINGS,  /* vm.max_map_count; Linux only */
     SIM_LIMIT_LOCKED,    /* RLIMIT_MEMLOCK; for SIM_IS_LOCKED */
     SIM_LIMITS
@@ -80,8 +89,11 @@ enum {
     SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */
     SIM_NO_GUARD_INSTALL = 1 << 1, /* a guard is a decommitted page here, as it is on Windows anyhow */
     SIM_NO_ADVICE = 1 << 2,        /* every FALLOW_REGION_* attribute is refused */
+    SIM_IS_LOCKED = 1 << 3,        /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
-    SIM_IS_LOCKED = 1 << 3         /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
+    SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
+    SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
+                                      too; fallow__os_resident then counts too much */
 };
 
 /* Called before each call that os.h gets, with no lock of the simulation held; it may call the library, where the
@@ -97,26 +109,48 @@ typedef struct sim_options {
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
     uint32_t flags;
     uint64_t seed;
-    sim_hook hook; /* optional */
+    uint32_t switch_rarity; /* interleaved: once in so many calls another thread is drawn; 0 = with each */
+    sim_hook hook;          /* optional */
     void *hook_context;
     void (*stop)(const char *complaint); /* optional: called instead of abort(); must not return */
 } sim_options;
 
 /* Start a system in which nothing is reserved yet. The options are copied. false: the host has not got so much address
  * space. One at a time. A program that never begins one has what the environment variable FALLOW_SIM says (linux-4K,
- * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, windows), and fails at its end if anything
+ * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, linux-turns interleaved, windows), and fails at its end if anything
  * is left over. */
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
- * is held, a lock or an event that was never destroyed, a thread that was never joined. What is left is taken away. */
+ * is held, a lock (but for those made by fallow__os_run_once) or an event that was never destroyed, a thread that was never joined. What is left is taken away. */
 bool sim_end(void);
 
 /* The same look without an end: nothing is reserved, charged, mapped, locked or running. */
 bool sim_check_no_leak(void);
 
-/* Let time pass. It stands still otherwise, but for a moment with each look at the clock and with each sleep. */
+/* --- time and threads -------------------------------------------------------------------------------------- */
+
+/* Let time pass. It stands still otherwise, but for a moment with each call of os.h. */
 void sim_pass_time(uint64_t ns);
+
+/* A thread of the program. false: the host refuses. Its end is that of a thread: fallow__os_at_thread_exit. */
+typedef struct sim_thread {
+    void *host; /* free threads */
+    int number; /* interleaved ones */
+} sim_thread;
+bool sim_start(void (*run)(void *context), void *context, sim_thread *thread_out);
+void sim_join(sim_thread *thread);
+
+/* Interleaved: which thread this is, 0 for the one that began; and a point where another may go on. */
+unsigned sim_self(void);
+void sim_offer(void);
+
+/* Interleaved: have the thread that began call tell(), wherever it is. Does not return. For what is found wrong in a
+ * thread, when only the one that began can jump out. */
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void sim_give_up(void (*tell)(void));
 
 /* --- faults ------------------------------------------------------------------------------------------------ */
 
@@ -137,6 +171,9 @@ typedef struct sim_refusal {
 
 /* From now on refuse so; NULL: refuse nothing. An illegal call stops first; limits refuse what this lets through. */
 void sim_refuse(const sim_refusal *refusal);
+
+/* How many calls were refused since sim_begin, for whatever reason. */
+uint64_t sim_refusals(void);
 
 /* How many calls were refused by the latest sim_refuse(). 0 after a run means that it came through whole. */
 uint64_t sim_refused(void);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "probe.h"
+#include "sim_host.h"
 #include "sim_os.h"
 
 #define KIB ((size_t)1024)
@@ -307,6 +308,25 @@ static void limit_on_commit(void **state)
     }
 }
 
+/* Writable memory counts, whatever else is charged; Windows has no such limit. */
+static void limit_on_data(void **state)
+{
+    (void)state;
+    BEGIN(.limits = {[SIM_LIMIT_DATA] = 40 * KIB});
+    assert_int_equal(commit(0, 8), FALLOW_OK);
+    assert_failed(commit(4, 7), FALLOW_ERR_COMMIT, "RLIMIT_DATA", 40 * KIB);
+    assert_int_equal(sim_charge(), 8 * page);
+    assert_int_equal(fallow__os_protect(&region, at(0), 4 * page, FALLOW_PROTECTION_READ, &error), FALLOW_OK);
+    assert_int_equal(commit(8, 6), FALLOW_OK);
+    assert_failed(commit(0, 1), FALLOW_ERR_COMMIT, "RLIMIT_DATA", 40 * KIB);
+    assert_int_equal(decommit(4, 10), FALLOW_OK);
+    assert_int_equal(commit(0, 10), FALLOW_OK);
+    end();
+    BEGIN(.rules = SIM_WINDOWS, .limits = {[SIM_LIMIT_DATA] = 40 * KIB});
+    assert_int_equal(commit(0, 16), FALLOW_OK);
+    end();
+}
+
 /* Reserved, committed, reserved, committed, reserved: Linux is refused at the last, after the second was done. */
 static void commit_refused_partway(void **state)
 {
@@ -564,19 +584,25 @@ static void any_order(void **state)
     end();
 }
 
+/* As large a space as the host has without being asked for one: 126 TiB for a 64-bit program on Linux. */
 static void huge_spaces_cost_what_is_used(void **state)
 {
     (void)state;
-    if (sizeof(size_t) < 8) {
+    const uint64_t sizes[] = {UINT64_C(126) << 40, UINT64_C(66) << 40, UINT64_C(33) << 40, UINT64_C(16) << 40};
+    fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
+    fallow_region huge;
+    size_t size_bytes = 0;
+    assert_true(sim_begin(&(sim_options){.page_bytes = 64 * KIB}));
+    for (size_t index = 0; sizeof(size_t) == 8 && index < 4 && status != FALLOW_OK; index++) {
+        size_bytes = (size_t)sizes[index];
+        status = fallow__os_reserve(size_bytes, &(fallow_region_options){0}, &huge, &error);
+    }
+    if (status != FALLOW_OK) {
+        assert_true(sim_end());
+        printf("SKIPPED: 32 bits, Wine and some sanitizers have no such space\n");
         skip();
     }
-    sim_options options = {.space_bytes = UINT64_C(40) << 40, .page_bytes = 64 * KIB};
-    if (!sim_begin(&options)) {
-        skip(); /* Wine and the thread sanitizer have no such space */
-    }
-    fallow_region huge;
-    size_t size_bytes = (size_t)(UINT64_C(40) << 40);
-    assert_int_equal(fallow__os_reserve(size_bytes, &(fallow_region_options){0}, &huge, &error), FALLOW_OK);
+    printf("%llu TiB\n", (unsigned long long)size_bytes >> 40);
     for (size_t index = 0; index < 1000; index++) {
         char *base = (char *)huge.base + index * (size_bytes / 1000 / (64 * KIB) * (64 * KIB));
         assert_int_equal(fallow__os_commit(&huge, base, 64 * KIB, &error), FALLOW_OK);
@@ -585,6 +611,277 @@ static void huge_spaces_cost_what_is_used(void **state)
     assert_int_equal(sim_charge(), 1000 * 64 * KIB);
     assert_int_equal(fallow__os_release(&huge, &error), FALLOW_OK);
     assert_true(sim_end());
+}
+
+/* --- turns ------------------------------------------------------------------------------------------------- */
+
+enum {
+    WRITERS = 4,
+    WRITES = 50
+};
+
+static char order[WRITERS * WRITES + 1]; /* who wrote when */
+static size_t order_count;
+
+static void write_order(void *context)
+{
+    for (int count = 0; count < WRITES; count++) {
+        order[order_count++] = *(const char *)context;
+        sim_offer();
+    }
+}
+
+static void run_writers(uint64_t seed, uint32_t rarity)
+{
+    static const char names[WRITERS + 1] = "abcd";
+    sim_thread threads[WRITERS];
+    assert_true(sim_begin(&(sim_options){.flags = SIM_INTERLEAVED, .seed = seed, .switch_rarity = rarity}));
+    order_count = 0;
+    for (int index = 0; index < WRITERS; index++) {
+        assert_true(sim_start(write_order, (void *)(uintptr_t)&names[index], &threads[index]));
+    }
+    for (int index = 0; index < WRITERS; index++) {
+        sim_join(&threads[index]);
+    }
+    order[order_count] = '\0';
+    assert_true(sim_end());
+}
+
+static size_t switches(void)
+{
+    size_t count = 0;
+    for (size_t index = 1; index < order_count; index++) {
+        count += order[index] != order[index - 1];
+    }
+    return count;
+}
+
+static void an_interleaving_comes_back_with_its_seed(void **state)
+{
+    (void)state;
+    char first[sizeof order];
+    run_writers(1, 0);
+    memcpy(first, order, sizeof order);
+    size_t often = switches();
+    assert_int_equal(order_count, WRITERS * WRITES);
+    run_writers(2, 0);
+    assert_string_not_equal(order, first);
+    run_writers(1, 0);
+    assert_string_equal(order, first);
+    run_writers(1, 16);
+    assert_true(switches() >= WRITERS - 1 && switches() < often / 2);
+}
+
+static fallow__os_lock locks[2];
+static fallow__os_event event;
+static bool is_set;
+static bool is_careless; /* looks before it takes the lock */
+
+static void take_two(void *context)
+{
+    const int *first = context;
+    fallow__os_lock_acquire(&locks[*first]);
+    fallow__os_lock_acquire(&locks[1 - *first]);
+    fallow__os_lock_release(&locks[1 - *first]);
+    fallow__os_lock_release(&locks[*first]);
+}
+
+static void set_and_wake(void *context)
+{
+    (void)context;
+    fallow__os_lock_acquire(&locks[0]);
+    is_set = true;
+    fallow__os_event_wake(&event);
+    fallow__os_lock_release(&locks[0]);
+}
+
+static void await_set(void *context)
+{
+    (void)context;
+    bool is_needed = !is_set;
+    fallow__os_lock_acquire(&locks[0]);
+    while (is_careless ? is_needed : !is_set) {
+        fallow__os_event_wait(&event, &locks[0], UINT64_MAX);
+        is_needed = false;
+    }
+    fallow__os_lock_release(&locks[0]);
+}
+
+static void tell_complaint(void)
+{
+    longjmp(stopped_at, 1);
+}
+
+static void note_and_give_up(const char *text)
+{
+    strncpy(complaint, text, sizeof complaint - 1);
+    sim_give_up(tell_complaint);
+}
+
+/* Two threads, run under so many seeds: under how many do they end in a deadlock? */
+static int count_deadlocks(void (*one)(void *), void *one_context, void (*other)(void *), void *other_context)
+{
+    static volatile int count;
+    static volatile uint64_t seed;
+    count = 0;
+    for (seed = 0; seed < 100; seed++) {
+        sim_thread threads[2];
+        sim_options options = {.flags = SIM_INTERLEAVED, .seed = seed, .stop = note_and_give_up};
+        assert_true(sim_begin(&options));
+        fallow__os_lock_init(&locks[0]);
+        fallow__os_lock_init(&locks[1]);
+        fallow__os_event_init(&event);
+        is_set = false;
+        complaint[0] = '\0';
+        if (setjmp(stopped_at) == 0) {
+            assert_true(sim_start(one, one_context, &threads[0]));
+            assert_true(sim_start(other, other_context, &threads[1]));
+            sim_join(&threads[0]);
+            sim_join(&threads[1]);
+            fallow__os_event_destroy(&event);
+            fallow__os_lock_destroy(&locks[0]);
+            fallow__os_lock_destroy(&locks[1]);
+            assert_true(sim_end());
+        } else {
+            assert_non_null(strstr(complaint, "deadlock: thread 0 waits for the end of thread"));
+            count++;
+            assert_false(sim_end());
+        }
+    }
+    return count;
+}
+
+static void deadlocks_are_found(void **state)
+{
+    (void)state;
+    int zero = 0;
+    int one = 1;
+    int crossed = count_deadlocks(take_two, &zero, take_two, &one);
+    assert_true(crossed > 5 && crossed < 95);
+    assert_int_equal(count_deadlocks(take_two, &zero, take_two, &zero), 0);
+}
+
+static void lost_wakes_are_found(void **state)
+{
+    (void)state;
+    is_careless = true;
+    int lost = count_deadlocks(await_set, NULL, set_and_wake, NULL);
+    assert_true(lost > 0 && lost < 95);
+    is_careless = false;
+    assert_int_equal(count_deadlocks(await_set, NULL, set_and_wake, NULL), 0);
+}
+
+/* An hour of sleep takes no time, and ends in its turn. */
+static void sleep_an_hour(void *context)
+{
+    uint64_t *woken_ns = context;
+    fallow__os_lock_acquire(&locks[0]);
+    fallow__os_event_wait(&event, &locks[0], UINT64_C(3600000000000));
+    fallow__os_lock_release(&locks[0]);
+    *woken_ns = fallow__os_clock_ns();
+}
+
+static void time_passes_where_everybody_sleeps(void **state)
+{
+    (void)state;
+    uint64_t woken_ns[2] = {0};
+    sim_thread threads[2];
+    assert_true(sim_begin(&(sim_options){.flags = SIM_INTERLEAVED, .seed = 3}));
+    fallow__os_lock_init(&locks[0]);
+    fallow__os_event_init(&event);
+    uint64_t start_ns = fallow__os_clock_ns();
+    assert_true(sim_start(sleep_an_hour, &woken_ns[0], &threads[0]));
+    assert_true(sim_start(sleep_an_hour, &woken_ns[1], &threads[1]));
+    sim_join(&threads[0]);
+    sim_join(&threads[1]);
+    for (int index = 0; index < 2; index++) {
+        assert_true(woken_ns[index] - start_ns >= UINT64_C(3600000000000));
+        assert_true(woken_ns[index] - start_ns < UINT64_C(3600100000000));
+    }
+    uint64_t before_ns = fallow__os_clock_ns();
+    sim_pass_time(77000000000);
+    assert_true(fallow__os_clock_ns() - before_ns >= 77000000000);
+    fallow__os_event_destroy(&event);
+    fallow__os_lock_destroy(&locks[0]);
+    assert_true(sim_end());
+}
+
+static void run_nothing(void *context)
+{
+    (void)context;
+}
+
+static void leave_nothing(void) {}
+
+/* A thread that was never joined is told, an event too; starting one, the hook at its end and the barrier are refused. */
+static void threads_and_events_are_counted(void **state)
+{
+    (void)state;
+    fallow__os_thread thread;
+    begin((sim_options){.flags = SIM_INTERLEAVED});
+    fallow__os_event_init(&event);
+    assert_int_equal(sim_counts().live_events, 1);
+    assert_false(sim_check_no_leak());
+    fallow__os_event_destroy(&event);
+    assert_int_equal(sim_counts().live_events, 0);
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_THREAD)});
+    assert_int_equal(fallow__os_thread_start(run_nothing, NULL, &thread, &error), FALLOW_ERR_OS);
+    assert_int_equal(sim_counts().live_threads, 0);
+    assert_int_equal(fallow__os_thread_start(run_nothing, NULL, &thread, &error), FALLOW_OK);
+    assert_int_equal(sim_counts().live_threads, 1);
+    fallow__os_thread_join(&thread);
+    assert_int_equal(sim_counts().live_threads, 0);
+    sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_AT_THREAD_EXIT) | SIM_CALL(SIM_BARRIER), .times = 2});
+    assert_false(fallow__os_at_thread_exit(leave_nothing));
+    assert_false(fallow__os_barrier_all_threads());
+    assert_true(fallow__os_at_thread_exit(leave_nothing));
+    assert_true(fallow__os_barrier_all_threads());
+    end();
+    begin((sim_options){.flags = SIM_NO_BARRIER});
+    assert_false(fallow__os_barrier_all_threads());
+    end();
+}
+
+static void illegal_sleeping(void **state)
+{
+    (void)state;
+    begin((sim_options){0});
+    fallow__os_lock_init(&locks[0]);
+    memset(&event, 0, sizeof event);
+    ASSERT_STOPS(fallow__os_event_wake(&event), "no event, or one that was destroyed");
+    fallow__os_event_init(&event);
+    ASSERT_STOPS(fallow__os_event_wait(&event, &locks[0], 1), "a lock that this thread does not hold");
+    fallow__os_event_destroy(&event);
+    ASSERT_STOPS(fallow__os_event_destroy(&event), "no event, or one that was destroyed");
+    fallow__os_lock_destroy(&locks[0]);
+    end();
+}
+
+/* Memory that is kept from one simulation to the next is zero there, and faults. */
+static void kept_memory_is_zero(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 5; round++) {
+        begin((sim_options){.flags = SIM_KEEP_MEMORY, .seed = (uint64_t)round});
+        assert_false(probe_can_read(at(3)));
+        assert_int_equal(commit(0, 16), FALLOW_OK);
+        for (size_t index = 0; index < 16 * page; index++) {
+            assert_int_equal(at(0)[index], 0);
+        }
+        memset(at(0), 1, 16 * page);
+        assert_int_equal(decommit(2, 4), FALLOW_OK);
+        assert_false(probe_can_read(at(3)));
+        assert_int_equal(at(1)[page - 1], 1);
+        assert_int_equal(commit(1, 3), FALLOW_OK);
+        assert_int_equal(at(1)[page - 1], 1);
+        assert_int_equal(at(2)[0], 0);
+        assert_false(probe_can_read(at(4)));
+        assert_int_equal(fallow__os_purge(&region, at(8), page, FALLOW_PURGE_DONTNEED, &is_zero, &is_committed, &error),
+                         FALLOW_OK);
+        assert_int_equal(at(8)[page - 1], 0);
+        assert_int_equal(at(9)[0], 1);
+        end();
+    }
 }
 
 int main(void)
@@ -599,6 +896,7 @@ int main(void)
         cmocka_unit_test(neighbours),
         cmocka_unit_test(limit_on_addresses),
         cmocka_unit_test(limit_on_commit),
+        cmocka_unit_test(limit_on_data),
         cmocka_unit_test(commit_refused_partway),
         cmocka_unit_test(limit_on_mappings),
         cmocka_unit_test(limit_on_locked_memory),
@@ -609,6 +907,13 @@ int main(void)
         cmocka_unit_test(hooks),
         cmocka_unit_test(any_order),
         cmocka_unit_test(huge_spaces_cost_what_is_used),
+        cmocka_unit_test(an_interleaving_comes_back_with_its_seed),
+        cmocka_unit_test(deadlocks_are_found),
+        cmocka_unit_test(lost_wakes_are_found),
+        cmocka_unit_test(time_passes_where_everybody_sleeps),
+        cmocka_unit_test(threads_and_events_are_counted),
+        cmocka_unit_test(illegal_sleeping),
+        cmocka_unit_test(kept_memory_is_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 typedef struct world_options {
-    uint64_t seed; /* rules, page size and everything else that the system may be */
+    uint64_t seed;    /* rules, page size and everything else that the system may be */
+    bool has_threads; /* one runs at a time, drawn from the seed; needs world_has_threads */
     void (*stop)(const char *complaint);
 } world_options;
 
@@ -19,6 +20,22 @@ bool world_end(void);
 
 /* Whether faults can be caused here. */
 bool world_has_faults(void);
+
+/* Whether threads can be interleaved here; the functions of sim_os.h. */
+bool world_has_threads(void);
+typedef struct world_thread {
+    void *room[2];
+} world_thread;
+bool world_start(void (*run)(void *context), void *context, world_thread *thread_out);
+void world_join(world_thread *thread);
+unsigned world_self(void);
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void world_give_up(void (*tell)(void));
+
+/* Let time pass. */
+void world_pass_time(uint64_t ns);
 
 /* Refuse some of the next calls, as the seed says; never a release, which a program could do nothing about. */
 void world_refuse(uint64_t seed);

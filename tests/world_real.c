@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include <stdlib.h>
+
 void world_begin(const world_options *options)
 {
     (void)options;
@@ -13,6 +15,41 @@ bool world_end(void)
 bool world_has_faults(void)
 {
     return false;
+}
+
+/* Whom the system lets go on is its own affair. */
+bool world_has_threads(void)
+{
+    return false;
+}
+
+bool world_start(void (*run)(void *context), void *context, world_thread *thread_out)
+{
+    (void)run;
+    (void)context;
+    (void)thread_out;
+    return false;
+}
+
+void world_join(world_thread *thread)
+{
+    (void)thread;
+}
+
+unsigned world_self(void)
+{
+    return 0;
+}
+
+void world_give_up(void (*tell)(void))
+{
+    tell();
+    abort();
+}
+
+void world_pass_time(uint64_t ns)
+{
+    (void)ns;
 }
 
 void world_refuse(uint64_t seed)

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -189,6 +190,11 @@ bool fallow__os_at_thread_exit(void (*leave)(void))
     fallow__os_run_once(&once, make_key);
     atomic_store_explicit(&exits.leave, leave, memory_order_relaxed);
     return exits.is_made && pthread_setspecific(exits.key, &exits) == 0; /* any value but NULL */
+}
+
+void fallow__os_yield(void)
+{
+    sched_yield();
 }
 
 /* --- the barrier, fork ------------------------------------------------------------------------------------- */

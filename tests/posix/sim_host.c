@@ -1,10 +1,12 @@
 /* The memory below the simulation: one PROT_NONE mapping, and SIGSEGV. */
-#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore, syscall */
+#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore, syscall, processors */
 
 #include "../sim_host.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,10 +14,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
-    FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    CLEARED_PAGES_MAX = 1 << 16
 };
 
 static void require(bool is_done, const char *what)
@@ -28,22 +32,56 @@ static void require(bool is_done, const char *what)
 
 size_t sim_host_page_bytes(void)
 {
-    return (size_t)sysconf(_SC_PAGESIZE);
+    static size_t page_bytes;
+    if (page_bytes == 0) {
+        page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    }
+    return page_bytes;
 }
 
-/* 66 TiB: room for an arena of 64; what lies below a position-independent program has room for it. */
+/* The same in every run; below it the kernel maps little. */
+static void *wished_place(void)
+{
+    return sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 38);
+}
+
+/* Nearly all that 47 bits address, in a program that lies low (-no-pie); else what lies below the program has room for
+ * an arena of 64 TiB. */
 uint64_t sim_host_space_bytes(void)
 {
-    return sizeof(void *) < 8 ? UINT64_C(768) << 20 : UINT64_C(66) << 40;
+    if (sizeof(void *) < 8) {
+        return UINT64_C(768) << 20;
+    }
+    size_t most = (size_t)(UINT64_C(126) << 40);
+    void *tried = mmap(wished_place(), most, PROT_NONE, FLAGS, -1, 0);
+    if (tried == MAP_FAILED) {
+        return UINT64_C(66) << 40;
+    }
+    munmap(tried, most);
+    return most;
+}
+
+void sim_host_settle(void *base, size_t size_bytes)
+{
+    require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+}
+
+/* Pieces of one mapping merge again only if the first write to it came before it was cut.
+ * Source: Linux mm/vma.c, is_mergeable_anon_vma */
+static void make_one(char *base)
+{
+    require(mprotect(base, sim_host_page_bytes(), PROT_READ | PROT_WRITE) == 0, "sim_host: mprotect");
+    *(volatile char *)base = 0;
+    require(mprotect(base, sim_host_page_bytes(), PROT_NONE) == 0, "sim_host: mprotect");
+    sim_host_settle(base, sim_host_page_bytes());
 }
 
 void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
 {
-    void *wish = sizeof(void *) < 8 ? NULL : (void *)(uintptr_t)(UINT64_C(1) << 40); /* the same in every run */
     if (size_bytes > SIZE_MAX - align_bytes) {
         return NULL;
     }
-    char *mapped = mmap(wish, size_bytes + align_bytes, PROT_NONE, FLAGS, -1, 0);
+    char *mapped = mmap(wished_place(), size_bytes + align_bytes, PROT_NONE, FLAGS, -1, 0);
     if (mapped == MAP_FAILED) {
         return NULL;
     }
@@ -52,6 +90,7 @@ void *sim_host_reserve(size_t size_bytes, size_t align_bytes)
     require(head == 0 || munmap(mapped, head) == 0, "sim_host: munmap");
     require(tail == 0 || munmap(mapped + head + size_bytes, tail) == 0, "sim_host: munmap");
     (void)madvise(mapped + head, size_bytes, MADV_DONTDUMP);
+    make_one(mapped + head);
     return mapped + head;
 }
 
@@ -78,6 +117,15 @@ void sim_host_release(void *base, size_t size_bytes)
     require(munmap(base, size_bytes) == 0, "sim_host: munmap");
 }
 
+/* What is kept is not faulted in again, which is where the time of a simulation would go. */
+static bool is_memory_kept;
+
+bool sim_host_keep(bool is_wanted)
+{
+    is_memory_kept = is_wanted;
+    return is_wanted;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(mmap(base, size_bytes, PROT_NONE, FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED, "sim_host: mmap");
@@ -90,10 +138,32 @@ void sim_host_set_access(void *base, size_t size_bytes, sim_host_access access)
     require(mprotect(base, size_bytes, bits[access]) == 0, "sim_host: mprotect");
 }
 
+/* Clear what is in memory. A page of the host that is not there costs more to bring in than it is worth. */
+static void clear(char *base, size_t size_bytes)
+{
+    static unsigned char vector[CLEARED_PAGES_MAX]; /* the simulation has a lock */
+    const size_t host_bytes = sim_host_page_bytes();
+    require(mincore(base, size_bytes, vector) == 0, "sim_host: mincore");
+    for (size_t i = 0; i < size_bytes / host_bytes; i++) {
+        if ((vector[i] & 1) != 0) {
+            memset(base + i * host_bytes, 0, host_bytes);
+        }
+    }
+}
+
 void sim_host_zero(void *base, size_t size_bytes, sim_host_access access)
 {
-    (void)access;
-    require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+    if (!is_memory_kept || size_bytes / sim_host_page_bytes() > CLEARED_PAGES_MAX) {
+        require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+        return;
+    }
+    if (access != SIM_HOST_WRITE) {
+        sim_host_set_access(base, size_bytes, SIM_HOST_WRITE);
+    }
+    clear(base, size_bytes);
+    if (access != SIM_HOST_WRITE) {
+        sim_host_set_access(base, size_bytes, access);
+    }
 }
 
 size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes)
@@ -153,9 +223,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    sched_yield();
+    if (is_rest) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    } else {
+        sched_yield();
+    }
 }
 
 int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes)
@@ -200,6 +274,49 @@ void sim_host_thread_join(sim_host_thread *thread)
 {
     require(pthread_join(thread->id, NULL) == 0, "sim_host: pthread_join");
     free(thread);
+}
+
+void sim_host_gather(bool is_one)
+{
+    static cpu_set_t usual;
+    cpu_set_t one;
+    int here = sched_getcpu();
+    if (is_one && here >= 0 && here < CPU_SETSIZE && sched_getaffinity(0, sizeof usual, &usual) == 0) {
+        CPU_ZERO(&one);
+        CPU_SET(here, &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+    } else if (!is_one && CPU_COUNT(&usual) > 0) {
+        (void)sched_setaffinity(0, sizeof usual, &usual);
+    }
+}
+
+struct sim_host_gate {
+    sem_t opened;
+};
+
+sim_host_gate *sim_host_gate_create(void)
+{
+    sim_host_gate *gate = malloc(sizeof *gate);
+    require(gate != NULL && sem_init(&gate->opened, 0, 0) == 0, "sim_host: sem_init");
+    return gate;
+}
+
+void sim_host_gate_destroy(sim_host_gate *gate)
+{
+    sem_destroy(&gate->opened);
+    free(gate);
+}
+
+void sim_host_gate_open(sim_host_gate *gate)
+{
+    sem_post(&gate->opened);
+}
+
+void sim_host_gate_wait(sim_host_gate *gate)
+{
+    while (sem_wait(&gate->opened) != 0) {
+        require(errno == EINTR, "sim_host: sem_wait");
+    }
 }
 
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;

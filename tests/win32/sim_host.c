@@ -60,6 +60,18 @@ void sim_host_release(void *base, size_t size_bytes)
     require(VirtualFree(found.AllocationBase, 0, MEM_RELEASE), "VirtualFree");
 }
 
+bool sim_host_keep(bool is_wanted)
+{
+    (void)is_wanted;
+    return false;
+}
+
+void sim_host_settle(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(VirtualFree(base, size_bytes, MEM_DECOMMIT), "VirtualFree");
@@ -121,9 +133,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    SwitchToThread();
+    if (is_rest) {
+        Sleep(1);
+    } else {
+        SwitchToThread();
+    }
 }
 
 /* The C library's getenv does not tell an empty variable. */
@@ -168,6 +184,34 @@ void sim_host_thread_join(sim_host_thread *thread)
     require(WaitForSingleObject(thread->handle, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
     CloseHandle(thread->handle);
     free(thread);
+}
+
+void sim_host_gather(bool is_one)
+{
+    (void)is_one;
+}
+
+/* The handle itself. */
+sim_host_gate *sim_host_gate_create(void)
+{
+    HANDLE opened = CreateSemaphoreA(NULL, 0, 1, NULL);
+    require(opened != NULL, "CreateSemaphore");
+    return (sim_host_gate *)opened;
+}
+
+void sim_host_gate_destroy(sim_host_gate *gate)
+{
+    CloseHandle((HANDLE)gate);
+}
+
+void sim_host_gate_open(sim_host_gate *gate)
+{
+    ReleaseSemaphore((HANDLE)gate, 1, NULL);
+}
+
+void sim_host_gate_wait(sim_host_gate *gate)
+{
+    require(WaitForSingleObject((HANDLE)gate, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
 }
 
 static INIT_ONCE exit_once = INIT_ONCE_STATIC_INIT;

@@ -453,7 +453,11 @@ static bool set_option(replay_options *options, const char *name, const char *va
 
 int replay_main(int argument_count, char **arguments)
 {
-    replay_options options = {.arena.name = "replay", .check_every = CHECK_EVERY_DEFAULT};
+    /* without thread caches every run lies at the lowest address, and the figures are the same each time */
+    replay_options options = {
+        .arena = {.name = "replay", .thread_cache_bytes = FALLOW_CACHE_NONE},
+        .check_every = CHECK_EVERY_DEFAULT,
+    };
     int first = 1;
     while (first < argument_count && strncmp(arguments[first], "--", 2) == 0) {
         if (strcmp(arguments[first], "--touch") == 0) {
