@@ -87,7 +87,10 @@ static int child(uint64_t seed)
     }
     NOTE(is_given_back(world.arena[0]));
     fallow_arena *own = NULL;
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
+    fallow_arena_options options = {.reserve_bytes = 64 * MIB,
+                                    .thread_cache_bytes = FALLOW_CACHE_NONE,
+                                    .scavenge = FALLOW_SCAVENGE_THREAD,
+                                    .purge_delay_ms = 1};
     NOTE(fallow_arena_create(&options, &own) == FALLOW_OK && is_given_back(own));
     fallow_arena_destroy(own);
     for (int i = 0; i < ARENAS; i++) {
@@ -137,9 +140,11 @@ static void children_find_arenas_at_rest(void **state)
     for (int i = 0; i < ARENAS; i++) {
         fallow_arena_options o = options[i];
         o.reserve_bytes = 64 * MIB;
+        o.thread_cache_bytes = FALLOW_CACHE_NONE; /* a fork does not know of thread caches yet */
         assert_int_equal(fallow_arena_create(&o, &world.arena[i]), FALLOW_OK);
     }
     fallow_arena_options o = {.reserve_bytes = 64 * MIB,
+                              .thread_cache_bytes = FALLOW_CACHE_NONE,
                               .scavenge = FALLOW_SCAVENGE_THREAD,
                               .purge_delay_ms = 1,
                               .flags = FALLOW_ARENA_NO_FORK};
