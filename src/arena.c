@@ -142,6 +142,8 @@ struct fallow_arena {
     uint64_t os_ns;       /* spent in calls of the system */
     uint64_t edge_budget; /* 0 = not looked up yet */
     sweep sweep;
+    fallow__cached idle_cached; /* what threads kept when the scavenger's thread last looked, */
+    uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
     fallow_purge purge;    /* never DEFAULT */
     uint32_t flags;        /* FALLOW_ARENA_* */
@@ -1134,6 +1136,24 @@ static fallow_arena *arena_of_scavenger(fallow__scavenger *scavenger)
     return (fallow_arena *)(void *)((unsigned char *)scavenger - offsetof(fallow_arena, scavenger));
 }
 
+/* Take back what threads keep, if they have not come by since the interval before: they sleep, with all they keep. */
+static void arena_drain_idle(fallow_arena *arena)
+{
+    uint64_t now_ns = fallow__os_clock_ns();
+    if (now_ns < arena->idle_end_ns) {
+        return;
+    }
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    bool is_idle =
+        kept.bytes != 0 && kept.bytes == arena->idle_cached.bytes && kept.run_count == arena->idle_cached.run_count;
+    if (is_idle) {
+        arena_drain_caches(arena, false);
+        kept = fallow__caches_count(&arena->caches, false);
+    }
+    arena->idle_cached = kept;
+    arena->idle_end_ns = now_ns + arena->scavenger.interval_ns;
+}
+
 /* What the thread does with an arena: scavenger_calls.work. */
 static uint64_t arena_work(fallow__scavenger *scavenger)
 {
@@ -1142,11 +1162,12 @@ static uint64_t arena_work(fallow__scavenger *scavenger)
     fallow__os_error ignored;
     uint64_t pause_ns = UINT64_MAX;
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_idle(arena);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &ignored);
     turn_pass(arena);
     uint64_t now_ns = fallow__os_clock_ns();
-    scavenger->is_idle = !arena_has_excess(arena, false);
+    scavenger->is_idle = !arena_has_excess(arena, false) && arena->idle_cached.bytes == 0;
     if (!scavenger->is_idle) {
         bool is_due = status == FALLOW_OK && arena_has_excess(arena, true) && !sweep_is_over(&arena->sweep);
         uint64_t rest_ns = scavenger->interval_end_ns > now_ns ? scavenger->interval_end_ns - now_ns : 1;
@@ -2183,6 +2204,7 @@ static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
         arena_free_long(arena, base, size_bytes);
         return;
     }
+    (void)look_is_due(arena, pages_up(arena, size_bytes));
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, count);
 }
@@ -2201,6 +2223,7 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
         }
     }
     fallow__pages_free(&where.part->pages, where.first, where.count);
+    (void)look_is_due(arena, where.count);
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, where.count);
 }
@@ -2625,7 +2648,7 @@ void fallow_arena_flush_thread(fallow_arena *arena)
     if (cache != NULL) {
         fallow__cache_empty(cache, arena_drop, arena);
     }
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, 0);
 }
 
 fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, size_t *released_bytes_out)
@@ -2635,6 +2658,7 @@ fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, siz
     stretch how = {.gives_way = true, .most = UINT_MAX, .budget_ns = budget_ns};
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_caches(arena, false);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &error);
     turn_pass(arena);
