@@ -25,6 +25,8 @@
  * `entries`) names it. Any thread that holds the arena's lock may take these entries away and, after a memory barrier
  * in all threads, wait until the owner is not busy: then the owner either finds its entry gone, or is done. With the
  * lock held it cannot get its entry back, so the cache is the other thread's. This costs the owner two plain stores.
+ * Both must have followed whenever entries were taken, whoever took them: that is counted (`taken`, `settled`), since a
+ * barrier may have been refused, and two threads may do this at once.
  *
  * Entries may name an arena that is gone, if the thread itself wrote them since; so they are compared before the cache
  * is touched, and a destroyed arena is forgotten by every thread that has a cache of it before its memory goes.
@@ -652,22 +654,27 @@ static bool threads_forget(const fallow__caches *caches)
 
 bool fallow__caches_stop(fallow__caches *caches, fallow__os_lock *lock)
 {
-    bool is_stopped = true;
-    bool is_waited_for = caches->stops != 0; /* somebody else has taken the entries, and may not have waited yet */
     caches->stops++;
-    /* twice, if need be: an owner in the middle of something may write `latest` anew, but not its entry */
-    while (is_stopped && (threads_forget(caches) || is_waited_for)) {
-        is_waited_for = false;
+    for (;;) {
+        /* again after each wait: an owner in the middle of something may write `latest` anew, but not its entry */
+        caches->taken += threads_forget(caches) ? 1 : 0;
+        uint64_t taken = caches->taken;
+        if (caches->settled == taken) {
+            return true;
+        }
         fallow__os_lock_release(lock);
-        is_stopped = fallow__os_barrier_all_threads();
+        bool is_passed = fallow__os_barrier_all_threads();
         fallow__os_lock_acquire(lock);
-        for (const fallow__cache *cache = caches->first; is_stopped && cache != NULL; cache = cache->next) {
+        if (!is_passed) {
+            return false;
+        }
+        for (const fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
             if (is_others(cache)) {
                 thread_wait(cache->owner);
             }
         }
+        caches->settled = taken > caches->settled ? taken : caches->settled;
     }
-    return is_stopped;
 }
 
 void fallow__caches_go_on(fallow__caches *caches)

@@ -73,6 +73,8 @@ typedef struct fallow__caches {
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
     size_t limit_bytes;      /* constant: what one cache keeps at most */
     unsigned stops;          /* how many have stopped the threads from using them without the lock */
+    uint64_t taken;          /* how often entries were taken away from threads */
+    uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
     fallow__cache *first;    /* all of them, idle ones too */
     size_t metadata_bytes;   /* committed for caches, and reserved */
     size_t reserved_bytes;
