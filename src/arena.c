@@ -1519,9 +1519,11 @@ static bool arena_new_cache(fallow_arena *arena)
         (void)fallow__os_release(&region, &ignored);
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     fallow__cache_open(&arena->caches, &region);
     fallow__os_lock_release(&arena->lock);
+    fallow__cache_finish();
     return true;
 }
 
@@ -1531,12 +1533,12 @@ static bool arena_make_cache(fallow_arena *arena)
     if (!fallow__cache_prepare()) {
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     bool is_made = fallow__cache_adopt(&arena->caches);
     fallow__os_lock_release(&arena->lock);
-    is_made = is_made || arena_new_cache(arena);
     fallow__cache_finish();
-    return is_made;
+    return is_made || arena_new_cache(arena);
 }
 
 /* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */

@@ -527,13 +527,17 @@ bool fallow__cache_prepare(void)
         fallow__here.has_left = true; /* nobody would empty it */
         return false;
     }
-    threads_lock_acquire();
+    fallow__here.missed = 0;
     return true;
+}
+
+void fallow__cache_begin(void)
+{
+    threads_lock_acquire();
 }
 
 void fallow__cache_finish(void)
 {
-    fallow__here.missed = 0;
     fallow__os_lock_release(&threads_lock);
 }
 

@@ -221,10 +221,12 @@ void fallow__cache_disown(fallow__cache *cache);
 /* What a new cache needs. */
 size_t fallow__cache_bytes(const fallow__caches *caches);
 
-/* Give this thread a cache. The lock is not held; the four steps are one behind the other: prepare takes the lock over
- * all threads (false: this thread gets none), adopt and open need the arena's lock and finish lets go again.
- * adopt gives an idle cache, if there is one; open makes one of a committed region. */
+/* Give this thread a cache. First prepare, with no lock held: this thread's end will be told; false: it gets none. Then
+ * with the lock over all threads, which begin and finish take and let go, and with the arena's inside: adopt gives an
+ * idle cache, if there is one; open makes one of a committed region. Both locks are short: nothing that may call the
+ * system or the program is done in between. */
 bool fallow__cache_prepare(void);
+void fallow__cache_begin(void);
 bool fallow__cache_adopt(fallow__caches *caches);
 void fallow__cache_open(fallow__caches *caches, const fallow_region *region);
 void fallow__cache_finish(void);
