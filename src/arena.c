@@ -1550,7 +1550,11 @@ static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
         fallow__os_lock_release(&arena->lock);
         bool is_made = arena_make_cache(arena);
         fallow__os_lock_acquire(&arena->lock);
-        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+        if (is_made) {
+            cache = fallow__cache_mine(&arena->caches);
+        } else {
+            fallow__cache_refused(&arena->caches);
+        }
     }
     return cache;
 }

@@ -56,6 +56,7 @@ enum {
     STACK_MOST = 8192,             /* 64 MiB of 8 KiB */
     LIMIT_LEAST = 256 << 10,       /* less is not worth a cache */
     MISSES_BEFORE_CACHE = 8,       /* a thread that takes less is served from the arena */
+    MISSES_AFTER_REFUSAL = 1024,   /* to be refused costs two system calls, and the arena's own way some 50 ns */
     SEARCH_MOST = 16,              /* trusted slots that are searched for a run that comes back */
     STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
     STACKS_BYTES_LEAST = 8 << 10
@@ -496,14 +497,23 @@ fallow__cache *fallow__cache_mine(const fallow__caches *caches)
     return cache;
 }
 
-bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free)
+bool fallow__cache_is_missed(fallow__caches *caches, bool is_free)
 {
     fallow__thread *here = &fallow__here;
     if (caches->bin_count == 0 || here->has_left) {
         return false;
     }
+    if (caches->patience != 0) {
+        caches->patience--;
+        return false;
+    }
     here->missed++;
     return is_free || here->missed >= MISSES_BEFORE_CACHE;
+}
+
+void fallow__cache_refused(fallow__caches *caches)
+{
+    caches->patience = MISSES_AFTER_REFUSAL;
 }
 
 /* The thread ends: its caches are emptied, and may become another thread's. */

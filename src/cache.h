@@ -72,6 +72,7 @@ typedef struct fallow__caches {
     bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
     size_t limit_bytes;      /* constant: what one cache keeps at most */
+    uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
     unsigned stops;          /* how many have stopped the threads from using them without the lock */
     uint64_t taken;          /* how often entries were taken away from threads */
     uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
@@ -213,7 +214,10 @@ void fallow__caches_close(fallow__caches *caches);
 fallow__cache *fallow__cache_mine(const fallow__caches *caches);
 
 /* Is it time to make one? Counts the calls that had none. */
-bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free);
+bool fallow__cache_is_missed(fallow__caches *caches, bool is_free);
+
+/* The system or the program refused one: it is not asked again soon. */
+void fallow__cache_refused(fallow__caches *caches);
 
 /* Its thread, which is ending, has no use for it any more. */
 void fallow__cache_disown(fallow__cache *cache);
