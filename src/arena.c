@@ -2433,10 +2433,14 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
-    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
-        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
-    }
     fallow__caches_close(&arena->caches);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {
+        fallow_region region = cache->region;
+        fallow__os_error ignored;
+        cache = cache->next;
+        (void)fallow__os_release(&region, &ignored);
+        tell(arena, region.base, fallow__cache_bytes(&arena->caches));
+    }
     fallow__os_event_destroy(&arena->turn_passed);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {

@@ -613,14 +613,13 @@ void fallow__cache_disown(fallow__cache *cache)
     cache->owner = NULL;
 }
 
-void fallow__caches_close(fallow__caches *caches)
+void fallow__caches_close(const fallow__caches *caches)
 {
     if (caches->first == NULL) {
         return;
     }
     threads_lock_acquire();
-    for (fallow__cache *cache = caches->first; cache != NULL;) {
-        fallow__cache *next = cache->next;
+    for (fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
         if (cache->owner != NULL) {
             (void)thread_forget(cache->owner, caches);
             fallow__cache **link = &cache->owner->first;
@@ -629,12 +628,7 @@ void fallow__caches_close(fallow__caches *caches)
             }
             *link = cache->next_here;
         }
-        fallow_region region = cache->region;
-        fallow__os_error ignored;
-        (void)fallow__os_release(&region, &ignored);
-        cache = next;
     }
-    caches->first = NULL;
     fallow__os_lock_release(&threads_lock);
 }
 

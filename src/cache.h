@@ -207,8 +207,9 @@ typedef void fallow__cache_drop(void *context, void *base, size_t size_bytes);
 void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit_bytes, bool is_checked,
                          void (*drain)(fallow__caches *caches, fallow__cache *cache));
 
-/* Before the arena goes: its caches are forgotten by all threads, and released. The lock is not held. */
-void fallow__caches_close(fallow__caches *caches);
+/* Before the arena goes: its caches are forgotten by all threads. To be released by the caller, each with its region.
+ * The lock is not held. */
+void fallow__caches_close(const fallow__caches *caches);
 
 /* This thread's cache, which it may use without the lock from now on; NULL if it has none. */
 fallow__cache *fallow__cache_mine(const fallow__caches *caches);
