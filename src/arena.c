@@ -2199,7 +2199,6 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     FALLOW_REQUIRE(stats_out != NULL, "fallow_arena_read_stats", NULL, "stats_out is NULL");
     fallow_arena_stats stats = {.page_bytes = arena->page_bytes, .purge = arena->purge};
     fallow__os_lock_acquire(&arena->lock);
-    fallow__cached kept = fallow__caches_count(&arena->caches, false);
     stats.reserved_bytes = arena->caches.reserved_bytes;
     stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
@@ -2210,9 +2209,14 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.region_count++;
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
     }
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    /* a run that went from one cache to another while they were counted was counted twice */
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    kept.run_count = kept.run_count < stats.run_count ? kept.run_count : stats.run_count;
+    kept.bytes = kept.bytes < stats.in_use_bytes ? kept.bytes : stats.in_use_bytes;
     stats.run_count -= kept.run_count;
+    stats.in_use_bytes -= kept.bytes;
     stats.cached_bytes = kept.bytes;
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
