@@ -477,9 +477,10 @@ static void cache_remember(fallow__cache *cache)
     const fallow__caches *caches = cache->caches;
     fallow__cache_entry *entry = &here->entries[caches->entry];
     if (!caches->is_checked && caches->stops == 0) {
-        /* the caches last: a thread that takes it away looks at them only */
+        /* the caches last: a thread that takes it away looks at them only. The entry may have named another arena: who
+         * finds that it does not any more, and so has nothing to wait for, is to see what was done there */
         entry->cache = cache;
-        atomic_store_explicit(&entry->caches, caches, memory_order_relaxed);
+        atomic_store_explicit(&entry->caches, caches, memory_order_release);
         here->latest.cache = cache;
         atomic_store_explicit(&here->latest.caches, caches, memory_order_relaxed);
     }
@@ -590,14 +591,13 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
     cache_own(cache);
 }
 
-/* Take an arena out of an entry; whether it was there. */
+/* Take an arena out of an entry; whether it was there. What its thread did before another one took this one's place is
+ * seen by the caller, and by whoever looks here next: cache_remember. */
 static bool entry_forget(fallow__cache_entry *entry, const fallow__caches *caches)
 {
-    bool is_there = atomic_load_explicit(&entry->caches, memory_order_relaxed) == caches;
-    if (is_there) {
-        atomic_store_explicit(&entry->caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
-    }
-    return is_there;
+    const fallow__caches *expected = caches;
+    return atomic_compare_exchange_strong_explicit(&entry->caches, &expected, FALLOW__CACHES_NOBODY,
+                                                   memory_order_acq_rel, memory_order_acquire);
 }
 
 /* A thread is to ask with the lock before it uses its cache again; whether it might not have. */

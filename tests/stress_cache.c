@@ -29,6 +29,7 @@ typedef struct stamp {
 static struct {
     fallow_arena *arenas[ARENAS];
     size_t page;
+    size_t reserve_bytes; /* of each arena */
     size_t cache_bytes;
     unsigned rounds;
     unsigned threads;
@@ -50,9 +51,9 @@ static struct {
 
 static void create(unsigned index)
 {
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .thread_cache_bytes = field.cache_bytes};
+    fallow_arena_options options = {.reserve_bytes = field.reserve_bytes, .thread_cache_bytes = field.cache_bytes};
     if (fallow_arena_create(&options, &field.arenas[index]) != FALLOW_OK) {
-        printf("SKIPPED: no address space for %u arenas of 64 MiB\n", index + 1);
+        printf("SKIPPED: no address space for %u arenas of %zu MiB\n", index + 1, field.reserve_bytes / MIB);
         exit(77);
     }
 }
@@ -61,6 +62,7 @@ static void begin(unsigned arenas, size_t cache_bytes)
 {
     fallow_arena_stats s;
     memset(&field, 0, sizeof field);
+    field.reserve_bytes = arenas == 1 ? 256 * MIB : 32 * MIB;
     field.cache_bytes = cache_bytes;
     for (unsigned i = 0; i < arenas; i++) {
         create(i);
@@ -102,6 +104,18 @@ static void end(void)
         fallow_arena_flush_thread(field.arenas[i]); /* this thread has not ended */
         check_all_back(field.arenas[i]);
         fallow_arena_destroy(field.arenas[i]);
+    }
+}
+
+static void fill(fallow_arena *arena, unsigned count, size_t size_bytes)
+{
+    void *bases[64];
+    for (unsigned i = 0; i < count; i++) {
+        CHECK(fallow_arena_alloc(arena, size_bytes, &bases[i]) == FALLOW_OK);
+        memset(bases[i], (int)i, 64);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        fallow_arena_free(arena, bases[i], size_bytes);
     }
 }
 
@@ -292,29 +306,42 @@ static void runs_wander_while_others_look(void **state)
     }
 }
 
-/* Two threads hand one run to and fro, and a third counts: it is never counted so often that less than nothing is in
- * use. */
+/* Two threads hand one run to and fro, each keeps it for a moment, and a third counts: one that was counted in both is
+ * not counted so that less than nothing is in use. Each keeps runs of many sizes besides, so that counting takes long. */
 static void to_and_fro(void *context, unsigned index)
 {
     (void)context;
-    size_t size_bytes = 3 * field.page;
+    fallow_arena *arena = field.arenas[0];
+    size_t size_bytes = 50 * field.page;
+    for (unsigned pages = 1; index < 2 && pages <= 100; pages++) {
+        fill(arena, 1, pages * field.page);
+    }
+    atomic_fetch_add(&field.arrived, index < 2 ? 1 : 0);
+    while (atomic_load(&field.arrived) != 2) {
+        fallow__os_yield();
+    }
     for (unsigned round = 0; index < 2 && round < field.rounds; round++) {
-        void *run = atomic_exchange(&field.board[0], NULL);
-        if (run != NULL) {
-            fallow_arena_free(field.arenas[0], run, size_bytes);
+        void *run = NULL;
+        while (atomic_load(&field.phase) != 2 * round + index) {
+            fallow__os_yield();
         }
-        CHECK(fallow_arena_alloc(field.arenas[0], size_bytes, &run) == FALLOW_OK);
-        run = atomic_exchange(&field.board[0], run);
-        if (run != NULL) {
-            fallow_arena_free(field.arenas[0], run, size_bytes);
+        if (atomic_load(&field.board[0]) != NULL) {
+            fallow_arena_free(arena, atomic_exchange(&field.board[0], NULL), size_bytes);
         }
+        for (unsigned i = 0; i < round % 256; i++) {
+            (void)atomic_load(&field.phase);
+        }
+        CHECK(fallow_arena_alloc(arena, size_bytes, &run) == FALLOW_OK);
+        atomic_store(&field.board[0], run);
+        atomic_store(&field.phase, 2 * round + index + 1);
     }
     if (index < 2) {
         atomic_fetch_sub(&field.working, 1);
+        return;
     }
     while (atomic_load(&field.working) != 0) {
         fallow_arena_stats s;
-        fallow_arena_read_stats(field.arenas[0], &s);
+        fallow_arena_read_stats(arena, &s);
         check_figures(&s);
     }
 }
@@ -322,28 +349,15 @@ static void to_and_fro(void *context, unsigned index)
 static void counted_while_they_pass(void **state)
 {
     (void)state;
-    begin(1, MIB);
-    field.rounds = 100000;
+    begin(1, 64 * MIB);
+    field.rounds = 5000;
     atomic_store(&field.working, 2);
     threads_run(3, to_and_fro, NULL);
-    void *run = atomic_exchange(&field.board[0], NULL);
-    fallow_arena_free(field.arenas[0], run, 3 * field.page);
+    fallow_arena_free(field.arenas[0], atomic_exchange(&field.board[0], NULL), 50 * field.page);
     end();
 }
 
 /* --- threads that end -------------------------------------------------------------------------------------- */
-
-static void fill(fallow_arena *arena, unsigned count, size_t size_bytes)
-{
-    void *bases[64];
-    for (unsigned i = 0; i < count; i++) {
-        CHECK(fallow_arena_alloc(arena, size_bytes, &bases[i]) == FALLOW_OK);
-        memset(bases[i], (int)i, 64);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        fallow_arena_free(arena, bases[i], size_bytes);
-    }
-}
 
 /* Every other thread trims, or destroys an arena and makes another, while the rest end with full caches. */
 static void fill_and_end(void *context, unsigned index)
