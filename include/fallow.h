@@ -633,6 +633,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  * has no effect:
  *   FALLOW_MADVISE=dontneed|free|decommit   what FALLOW_PURGE_DEFAULT means
  *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
+ *   FALLOW_DEBUG=check                      every run is looked for in all thread caches when it is freed or changed, so
+ *                                           that each one freed twice stops the program; slow
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
@@ -660,7 +662,7 @@ typedef struct fallow_system {
     bool is_purge_from_environment;   /* FALLOW_MADVISE said so */
     size_t reserve_bytes;             /* what reserve_bytes 0 means now */
     bool is_reserve_from_environment; /* FALLOW_RESERVE said so */
-    char environment_error[160];      /* "" or what is wrong with which variable */
+    char environment_error[240];      /* "" or what is wrong with which variable */
 } fallow_system;
 
 /* Tell what this system allows and what is in force.

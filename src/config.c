@@ -16,7 +16,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
-/* How much of a bad value is quoted: two messages with their quotations fit in environment_error. */
+/* How much of a bad value is quoted: three messages with their quotations fit in environment_error. */
 #define QUOTED_BYTES 24
 
 static fallow__os_once once;

@@ -10,7 +10,7 @@ typedef struct fallow__config {
     size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
     bool is_checking; /* FALLOW_DEBUG has `check` */
-    char environment_error[160];
+    char environment_error[240];
 } fallow__config;
 
 /* Read once per process, at the first call; never NULL. */

@@ -17,6 +17,7 @@
 
 static const char *madvise_value; /* NULL: not set */
 static const char *reserve_value;
+static const char *debug_value;
 static uint64_t address_space_left;
 static fallow_system facts;
 static int once_count;
@@ -43,6 +44,8 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
         value = madvise_value;
     } else if (strcmp(name, "FALLOW_RESERVE") == 0) {
         value = reserve_value;
+    } else if (strcmp(name, "FALLOW_DEBUG") == 0) {
+        value = debug_value;
     }
     if (value == NULL || strlen(value) >= buffer_bytes) {
         return -1;
@@ -63,6 +66,7 @@ static int reset(void **state)
     (void)state;
     madvise_value = NULL;
     reserve_value = NULL;
+    debug_value = NULL;
     address_space_left = UINT64_MAX;
     facts = (fallow_system){.page_bytes = 4096, .address_space_bytes = 128 * TIB};
     return 0;
@@ -174,6 +178,27 @@ static void purges_are_three_words(void **state)
     }
 }
 
+static void debug_is_a_list_of_words(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"check", "check,check"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        bool is_checking = false;
+        assert_true(fallow__config_parse_debug(good[i], &is_checking));
+        assert_true(is_checking);
+    }
+    static const char *const bad[] = {"",           "chec",   "checks", "CHECK",        "check ",      " check",
+                                      "1",          "check,", ",check", "check,,check", "check,trace", "trace,check",
+                                      "check;check"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        bool is_checking = false;
+        if (fallow__config_parse_debug(bad[i], &is_checking)) {
+            fail_msg("\"%s\" was taken for FALLOW_DEBUG", bad[i]);
+        }
+        assert_false(is_checking);
+    }
+}
+
 /* --- defaults ---------------------------------------------------------------------------------------------- */
 
 static void default_reserve_follows_the_system(void **state)
@@ -265,6 +290,21 @@ static void good_environment(void **state)
     assert_string_equal(config->environment_error, "");
 }
 
+static void checking_from_the_environment(void **state)
+{
+    (void)state;
+    assert_false(fallow__config_get()->is_checking);
+    debug_value = "check";
+    assert_true(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "");
+    debug_value = "";
+    assert_false(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "");
+    debug_value = "check,everything";
+    assert_false(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "FALLOW_DEBUG=check,everything is not check");
+}
+
 static void set_to_nothing_is_not_set(void **state)
 {
     (void)state;
@@ -297,7 +337,7 @@ static void bad_environment_has_no_effect_and_is_told(void **state)
     assert_string_equal(config->environment_error, "FALLOW_RESERVE=lots is no size such as 64G or 512M");
 }
 
-static void two_bad_values_are_both_told(void **state)
+static void all_bad_values_are_told(void **state)
 {
     (void)state;
     madvise_value = "a value that is much longer than anyone would type, and goes on and on";
@@ -310,6 +350,14 @@ static void two_bad_values_are_both_told(void **state)
     madvise_value = NULL;
     config = fallow__config_get();
     assert_string_equal(config->environment_error, "FALLOW_RESERVE=?[31m???? is no size such as 64G or 512M");
+    madvise_value = "a value that is much longer than anyone would type";
+    reserve_value = "another that is much longer than anyone would type";
+    debug_value = "and a third one, which is longer still";
+    config = fallow__config_get();
+    assert_string_equal(config->environment_error,
+                        "FALLOW_MADVISE=a value that is much lon... is none of dontneed, free, decommit; "
+                        "FALLOW_RESERVE=another that is much lon... is no size such as 64G or 512M; "
+                        "FALLOW_DEBUG=and a third one, which i... is not check");
 }
 
 int main(void)
@@ -319,14 +367,16 @@ int main(void)
         cmocka_unit_test(sizes_are_digits_and_a_letter),
         cmocka_unit_test(other_sizes_are_refused),
         cmocka_unit_test(purges_are_three_words),
+        cmocka_unit_test(debug_is_a_list_of_words),
         cmocka_unit_test_setup(default_reserve_follows_the_system, reset),
         cmocka_unit_test_setup(default_reserve_leaves_room, reset),
         cmocka_unit_test_setup(a_reserve_from_the_environment_leaves_room_too, reset),
         cmocka_unit_test_setup(without_environment, reset),
         cmocka_unit_test_setup(good_environment, reset),
+        cmocka_unit_test_setup(checking_from_the_environment, reset),
         cmocka_unit_test_setup(set_to_nothing_is_not_set, reset),
         cmocka_unit_test_setup(bad_environment_has_no_effect_and_is_told, reset),
-        cmocka_unit_test_setup(two_bad_values_are_both_told, reset),
+        cmocka_unit_test_setup(all_bad_values_are_told, reset),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
