@@ -76,6 +76,15 @@
 extern "C" {
 #endif
 
+/* Where text goes that the library makes: a piece at a time, without a terminating zero.
+ *
+ *   context   as it was handed in
+ *   text      the piece; gone after the call
+ *   bytes     its length, at least 1
+ *
+ * Returns  false to stop: the call that writes then ends with FALLOW_ERR_LIMIT, and "writer" as the limit's name */
+typedef bool (*fallow_writer)(void *context, const char *text, size_t bytes);
+
 /* The library's version as text, for example "0.1.0". Never NULL, never freed. */
 FALLOW_API const char *fallow_version(void);
 
@@ -619,6 +628,31 @@ typedef struct fallow_arena_stats {
  * Since    0.1 */
 FALLOW_API void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out);
 
+/* Formats of fallow_stats_write. */
+typedef enum fallow_stats_format {
+    FALLOW_STATS_TEXT = 0, /* for a person: each figure with what it means */
+    FALLOW_STATS_JSON = 1, /* an object; for all arenas an array of them; the keys are fallow_arena_stats' fields */
+    FALLOW_STATS_PROMETHEUS = 2 /* Prometheus' text format, version 0.0.4, with the labels arena (its name) and id */
+} fallow_stats_format;
+
+/* Write down the figures of an arena, or of all arenas of this process.
+ *
+ *   arena    optional; NULL = every arena, oldest first, of the first 256 that live at the same time
+ *   format   FALLOW_STATS_*
+ *   write    gets the text; no lock is held when it is called
+ *   context  handed to it
+ *
+ * The figures of one arena are those of one moment; with NULL and PROMETHEUS, which groups by figure, each figure is
+ * read by itself. An arena's id is 1 for the first one that the program created, and is never used again.
+ *
+ * Errors   FALLOW_ERR_INVALID  a format that is none
+ *          FALLOW_ERR_LIMIT    write returned false
+ * Threads  any thread
+ * Cost     as fallow_arena_read_stats, for each arena, and with PROMETHEUS for each figure; nothing is allocated
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
+                                                             fallow_writer write, void *context);
+
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
  * Returns  FALLOW_OK, or FALLOW_ERR_INVALID when something has overwritten it
@@ -687,6 +721,31 @@ typedef struct fallow_process {
  * Cost     some system calls; grows with the number of mappings
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_process_info(fallow_process *process_out);
+
+/* Flags of fallow_process_explain. */
+enum {
+    FALLOW_EXPLAIN_JSON = 1 << 0,   /* as one JSON object */
+    FALLOW_EXPLAIN_SUMMARY = 1 << 1 /* without the single mappings, the limits that are far, and the arenas */
+};
+
+/* Explain the memory of this process, fallow's or not, in words and tables: what is only reserved and costs nothing;
+ * what is committed, in memory, freed lazily, of files, stacks, heap; which mappings are those of arenas; which limit
+ * is the nearest, and by how much; what each arena holds, and why. `fallow explain PID` tells the same of any process,
+ * but for the arenas' own figures.
+ *
+ *   write     gets the text; no lock is held when it is called
+ *   context   handed to it
+ *   flags     FALLOW_EXPLAIN_*
+ *
+ * The layout of the text may change; the keys of the JSON stay.
+ *
+ * Errors   FALLOW_ERR_INVALID  an unknown flag
+ *          FALLOW_ERR_LIMIT    write returned false
+ *          FALLOW_ERR_OS, FALLOW_ERR_PERMISSION   the system does not tell (no /proc)
+ * Threads  any thread; what other threads map meanwhile may be told or not
+ * Cost     milliseconds; grows with the number of mappings, on Windows also with the committed bytes. 32 KiB of stack
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_process_explain(fallow_writer write, void *context, uint32_t flags);
 
 #ifdef __cplusplus
 }

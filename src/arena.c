@@ -43,6 +43,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "arenas.h"
 #include "bits.h"
 #include "cache.h"
 #include "config.h"
@@ -59,6 +60,7 @@ enum {
     DATA_ALIGN_FROM = 64 << 20,
     RESERVE_BYTES_LEAST = 64 << 10, /* less is not worth an arena */
     CACHE_BYTES_DEFAULT = 64 << 20, /* for each thread: 16 runs of 4 MiB come and go without the lock */
+    CACHE_SEARCH = 16,              /* long runs that are looked through for one that comes back */
     CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
     FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
     RELEASE_BYTES = 16 << 20,       /* given back at a time: half a millisecond for which others may wait */
@@ -88,6 +90,7 @@ typedef struct part {
     uint64_t fresh_count;  /* bits set in fresh */
     size_t metadata_bytes; /* bookkeeping that is committed */
     fallow__pages pages;
+    fallow__mark mark; /* for those who look at mappings */
 } part;
 
 /* A range of free pages in one state. */
@@ -793,15 +796,37 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
 }
 
-/* A run leaves a cache: now it is free. */
-static void arena_drop(void *context, void *base, size_t size_bytes)
+/* Free single pages: those that lie in the same 64 at once. */
+static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count;) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
+        uint64_t first = page - page % 64;
+        uint64_t runs = 0;
+        do {
+            runs |= (uint64_t)1 << (page % 64);
+            i++;
+            page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
+        } while (page - first < 64);
+        fallow__pages_free_each(&p->pages, first, runs);
+    }
+}
+
+/* Runs leave a cache: now they are free. */
+static void arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
 {
     fallow_arena *arena = context;
-    part *p = part_of(arena, base);
-    uint64_t first = page_of(arena, p, base);
-    uint64_t count = pages_up(arena, size_bytes);
-    if (!fallow__pages_free_short(&p->pages, first, count)) {
-        fallow__pages_free(&p->pages, first, count);
+    uint64_t page_count = pages_up(arena, size_bytes);
+    if (page_count == 1) {
+        pages_drop(arena, items, count);
+    }
+    for (uint32_t i = 0; i < count && page_count > 1; i++) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t first = page_of(arena, p, fallow__item_base(items[i]));
+        if (!fallow__pages_free_short(&p->pages, first, page_count)) {
+            fallow__pages_free(&p->pages, first, page_count);
+        }
     }
     fallow__caches_changed(&arena->caches);
 }
@@ -1197,6 +1222,7 @@ static fallow_status part_reserve(const fallow_arena *arena, uint64_t page_count
 
 static void part_link(fallow_arena *arena, part *p)
 {
+    fallow__mark_set(&p->mark, &p->region, arena);
     p->previous = arena->newest;
     if (arena->newest != NULL) {
         arena->newest->next = p;
@@ -1559,6 +1585,22 @@ static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
     return cache;
 }
 
+/* A page was taken: take up to so many of the next ones, too. */
+static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned most, fallow__item *items_out)
+{
+    part *p = part_of(arena, base);
+    uint64_t page = page_of(arena, p, base);
+    uint64_t zero;
+    uint64_t taken = fallow__pages_take_next(&p->pages, page, most, &zero);
+    unsigned count = 0;
+    for (; taken != 0; taken &= taken - 1) {
+        unsigned bit = fallow__lowest_bit(taken);
+        items_out[count++] = (fallow__item)page_address(arena, p, page - page % 64 + bit) | ((zero >> bit) & 1);
+    }
+    arena_note_peak(arena);
+    return count;
+}
+
 /* Fetch runs for an empty bin, the lowest for now; NONE if committed memory nearby has none. The lock is held. */
 static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
 {
@@ -1572,16 +1614,19 @@ static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size
             break;
         }
         items[fetched++] = (fallow__item)base | is_zero;
-    }
-    for (unsigned i = fetched; i-- > 1;) {
-        if (!fallow__cache_refill(cache, index, items[i])) {
-            arena_drop(arena, fallow__item_base(items[i]), pages_bytes(arena, count));
+        if (count == 1 && arena->limit_bytes == 0) {
+            fetched += arena_take_next(arena, base, wanted - fetched, items + fetched);
         }
     }
     if (fetched == 0) {
         return FALLOW__ITEM_NONE;
     }
-    return fallow__cache_refill(cache, index, items[0]) ? fallow__cache_take(cache, index) : items[0];
+    uint32_t kept = fallow__cache_refill(cache, index, items, fetched);
+    if (kept < fetched) {
+        unsigned first = kept != 0 ? kept : 1; /* the lowest one is what was asked for */
+        arena_drop(arena, items + first, fetched - first, pages_bytes(arena, count));
+    }
+    return kept != 0 ? fallow__cache_take(cache, index) : items[0];
 }
 
 /* Take a run through this thread's cache; NONE: it has to be done otherwise. */
@@ -1819,11 +1864,14 @@ static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, 
         arena_free_past(arena, base, size_bytes);
         return;
     }
+    /* the bitmaps cannot tell of a run as long as a chunk without the lock */
+    uint64_t count = pages_up(arena, size_bytes);
+    uint32_t search = count < FALLOW__CHUNK_PAGES ? 0 : CACHE_SEARCH;
     fallow__cache_enter();
-    fallow__cache *cache = fallow__cache_recall(&arena->caches);
-    bool is_put = cache != NULL &&
-                  (fallow__cache_put_trusted(cache, index, base) ||
-                   (arena_is_run(arena, base, pages_up(arena, size_bytes)) && fallow__cache_put(cache, index, base)));
+    fallow__cache *cache =
+        fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
+    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base, search) ||
+                                    (arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base)));
     fallow__cache_leave();
     if (!is_put) {
         arena_free_locked(arena, base, size_bytes, index);
@@ -1898,7 +1946,8 @@ static void extension_clear(fallow_arena *arena, place behind)
         if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
             return;
         }
-        arena_drop(arena, base, size_bytes);
+        const fallow__item item = (fallow__item)base;
+        arena_drop(arena, &item, 1, size_bytes);
     }
 }
 
@@ -2364,6 +2413,8 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
     return is_all ? options->reserve_bytes : RESERVE_BYTES_LEAST;
 }
 
+_Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_BYTES, "the first mark is found");
+
 /* What each thread may keep. */
 static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
 {
@@ -2428,6 +2479,7 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow__caches_init(&arena->caches, arena->page_bytes,
                         cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
                         fallow__config_get()->is_checking, arena_cache_leaves);
+    fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -2437,6 +2489,7 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    fallow__arenas_leave(arena);
     fallow__caches_close(&arena->caches);
     for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {
         fallow_region region = cache->region;

@@ -57,18 +57,19 @@ enum {
     LIMIT_LEAST = 256 << 10,       /* less is not worth a cache */
     MISSES_BEFORE_CACHE = 8,       /* a thread that takes less is served from the arena */
     MISSES_AFTER_REFUSAL = 1024,   /* to be refused costs two system calls, and the arena's own way some 50 ns */
-    SEARCH_MOST = 16,              /* trusted slots that are searched for a run that comes back */
     STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
     STACKS_BYTES_LEAST = 8 << 10
 };
 
 /* In front of a stack's NONE. */
 typedef struct stack_head {
-    uint32_t capacity;    /* runs */
-    uint32_t batch;       /* how many runs were fetched last */
-    uint32_t trusted_end; /* the runs in the slots from the top up to this one are trusted: there is the barrier */
-    uint32_t hint;        /* where the next run is likely to be, if they come back in the order they were taken in */
+    uint32_t end;     /* of its slots, but for the one that a barrier may need; as `top` */
+    uint32_t barrier; /* where it is: the runs in the slots from the top up to it are trusted; as `top` */
+    uint32_t hint; /* where the next run is likely to be, if they come back in the order they were taken in; as `top` */
+    uint32_t batch; /* how many runs were fetched last */
 } stack_head;
+
+#define ITEM_BYTES ((uint32_t)sizeof(fallow__item))
 
 /* --- small things ------------------------------------------------------------------------------------------ */
 
@@ -94,7 +95,7 @@ static inline void set_top(fallow__cache *cache, size_t index, uint32_t top)
 
 static inline uint32_t count_of(const fallow__cache *cache, size_t index)
 {
-    return (top_of(cache, index) - cache->bottoms[index]) / (uint32_t)sizeof(fallow__item);
+    return (top_of(cache, index) - cache->bottoms[index]) / ITEM_BYTES;
 }
 
 static inline const fallow__item *stack_of(const fallow__cache *cache, size_t index)
@@ -108,15 +109,18 @@ static inline fallow__item barrier_of(const fallow__cache *cache)
     return (fallow__item)cache + 3;
 }
 
-/* Nothing above the top is trusted from now on. */
+/* Nothing above the top, which is here, is trusted from now on. */
+static inline void set_barrier_at(fallow__cache *cache, size_t index, stack_head *head, uint32_t top)
+{
+    head->barrier = top;
+    head->hint = top - ITEM_BYTES;
+    *fallow__cache_item(cache, top) = barrier_of(cache);
+    fallow__cache_bin_of(cache, index)->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
+}
+
 static inline void set_barrier(fallow__cache *cache, size_t index)
 {
-    fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
-    stack_head *head = head_of(cache, cache->bottoms[index]);
-    head->trusted_end = count_of(cache, index);
-    head->hint = head->trusted_end - 1;
-    *fallow__cache_item(cache, top_of(cache, index)) = barrier_of(cache);
-    bin->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
+    set_barrier_at(cache, index, head_of(cache, cache->bottoms[index]), top_of(cache, index));
 }
 
 /* The next bin from `index` on that has a stack; bin_count if there is none. */
@@ -143,26 +147,9 @@ static fallow__cached cache_count(const fallow__cache *cache)
     return kept;
 }
 
-/* Count what is kept anew. What comes back to where it was taken from is not counted when it does: so nothing may. */
-static void cache_recount(fallow__cache *cache)
+static inline bool cache_has_room(const fallow__cache *cache, size_t index)
 {
-    cache->bytes = 0;
-    for (uint32_t index = next_used(cache, 0); index < cache->caches->bin_count; index = next_used(cache, index + 1)) {
-        set_barrier(cache, index);
-        cache->bytes += count_of(cache, index) * index_bytes(index);
-    }
-}
-
-/* Room for so many bytes more, perhaps after counting. Nearly full counts as full: it would soon have to be counted
- * again. */
-static bool cache_has_room(fallow__cache *cache, size_t size_bytes)
-{
-    size_t limit_bytes = cache->caches->limit_bytes;
-    if (cache->bytes + size_bytes > limit_bytes) {
-        cache_recount(cache);
-        return cache->bytes + size_bytes <= limit_bytes - limit_bytes / 8;
-    }
-    return true;
+    return cache->units + index + 1 <= cache->caches->limit_units;
 }
 
 /* --- putting and taking ------------------------------------------------------------------------------------ */
@@ -181,23 +168,25 @@ fallow__cache *fallow__cache_recall(const fallow__caches *caches)
 
 bool fallow__cache_has_latest(const fallow__cache *cache, size_t index, const void *base)
 {
-    uint32_t count = cache->bottoms[index] != 0 ? count_of(cache, index) : 0;
-    return count != 0 && fallow__item_base(stack_of(cache, index)[count - 1]) == base;
+    const fallow__item *slot = fallow__cache_item((fallow__cache *)(uintptr_t)cache, top_of(cache, index));
+    return fallow__item_base(slot[-1]) == base; /* which NONE has not */
 }
 
 bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
 {
-    size_t size_bytes = index_bytes(index);
     uint32_t bottom = cache->bottoms[index];
-    if (bottom == 0 || count_of(cache, index) == head_of(cache, bottom)->capacity ||
-        fallow__cache_has_latest(cache, index, base) || !cache_has_room(cache, size_bytes)) {
+    uint32_t top = top_of(cache, index);
+    if (bottom == 0 || fallow__cache_has_latest(cache, index, base) || !cache_has_room(cache, index)) {
         return false;
     }
-    uint32_t top = top_of(cache, index);
+    stack_head *head = head_of(cache, bottom);
+    if (top == head->end) {
+        return false;
+    }
     *fallow__cache_item(cache, top) = (fallow__item)base;
-    set_top(cache, index, top + (uint32_t)sizeof(fallow__item));
-    set_barrier(cache, index);
-    cache->bytes += size_bytes;
+    set_top(cache, index, top + ITEM_BYTES);
+    set_barrier_at(cache, index, head, top + ITEM_BYTES);
+    cache->units += index + 1;
     return true;
 }
 
@@ -208,50 +197,53 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
     fallow__item item = *slot;
     if (item != FALLOW__ITEM_NONE) {
         *slot = item & ~(fallow__item)1; /* so that it is known when it comes back; it is not zero then */
-        set_top(cache, index, top - (uint32_t)sizeof item);
+        set_top(cache, index, top - ITEM_BYTES);
+        cache->units -= index + 1;
     }
     return item;
 }
 
-/* The slot among the trusted ones that a run was taken from; the one at the barrier if it is not looked for further.
- * Runs that come back in the order they were taken in lie one below the other, the first of them at the barrier. */
-static uint32_t trusted_find(const stack_head *head, const fallow__item *items, uint32_t count, fallow__item base)
+/* The slot among the trusted ones that a run was taken from; the barrier's if it is not looked for further. Runs that
+ * come back in the order they were taken in lie one below the other, the first of them at the barrier. */
+static inline uint32_t trusted_find(fallow__cache *cache, const stack_head *head, uint32_t top, fallow__item base,
+                                    uint32_t search)
 {
-    uint32_t end = head->trusted_end;
-    if (head->hint - count < end - count && items[head->hint] == base) {
+    uint32_t barrier = head->barrier;
+    uint32_t last = barrier - ITEM_BYTES;
+    if (head->hint - top < barrier - top && *fallow__cache_item(cache, head->hint) == base) {
         return head->hint;
     }
-    if (end != count && items[end - 1] == base) {
-        return end - 1;
+    if (barrier != top && *fallow__cache_item(cache, last) == base) {
+        return last;
     }
-    uint32_t search_end = end - count < SEARCH_MOST ? end : count + SEARCH_MOST;
-    for (uint32_t place = count; place < search_end; place++) {
-        if (items[place] == base) {
-            return place;
+    uint32_t end = (barrier - top) / ITEM_BYTES < search ? barrier : top + search * ITEM_BYTES;
+    for (uint32_t slot = top; slot != end; slot += ITEM_BYTES) {
+        if (*fallow__cache_item(cache, slot) == base) {
+            return slot;
         }
     }
-    return end;
+    return barrier;
 }
 
-bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base)
+bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base, uint32_t search)
 {
+    const fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t bottom = cache->bottoms[index];
-    fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     if (bottom == 0 || bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
         return false;
     }
     stack_head *head = head_of(cache, bottom);
-    fallow__item *items = fallow__cache_item(cache, bottom);
-    uint32_t count = count_of(cache, index);
-    uint32_t place = trusted_find(head, items, count, (fallow__item)base);
-    if (place == head->trusted_end) {
+    uint32_t top = top_of(cache, index);
+    uint32_t slot = trusted_find(cache, head, top, (fallow__item)base, search);
+    if (slot == head->barrier) {
         return false;
     }
     /* the one in the slot at the top is handed out as well, and as well known */
-    items[place] = items[count];
-    items[count] = (fallow__item)base;
-    head->hint = place - 1;
-    set_top(cache, index, top_of(cache, index) + (uint32_t)sizeof(fallow__item));
+    *fallow__cache_item(cache, slot) = *fallow__cache_item(cache, top);
+    *fallow__cache_item(cache, top) = (fallow__item)base;
+    head->hint = slot - ITEM_BYTES;
+    set_top(cache, index, top + ITEM_BYTES);
+    cache->units += index + 1;
     return true;
 }
 
@@ -260,7 +252,7 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
 /* The most runs of a size that are kept. */
 static uint32_t capacity_most(const fallow__caches *caches, size_t index)
 {
-    size_t runs = caches->limit_bytes / index_bytes(index);
+    size_t runs = caches->limit_units / (index + 1);
     return runs < STACK_MOST ? (uint32_t)runs : STACK_MOST;
 }
 
@@ -275,10 +267,10 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
         return false;
     }
     uint32_t bottom = cache->stacks_end + overhead;
-    uint32_t bytes = (capacity + 1) * (uint32_t)sizeof(fallow__item);
+    uint32_t bytes = (capacity + 1) * ITEM_BYTES;
     cache->stacks_end = (uint32_t)fallow__align_up(bottom + bytes, 8);
     *head_of(cache, bottom) = (stack_head){
-        .capacity = capacity,
+        .end = bottom + capacity * ITEM_BYTES,
         .batch = old_bottom != 0 ? head_of(cache, old_bottom)->batch : 0,
     };
     fallow__item *items = fallow__cache_item(cache, bottom);
@@ -288,7 +280,7 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
     }
     cache->bottoms[index] = bottom;
     cache->is_used[index / 64] |= (uint64_t)1 << (index % 64);
-    set_top(cache, index, bottom + count * (uint32_t)sizeof(fallow__item));
+    set_top(cache, index, bottom + count * ITEM_BYTES);
     set_barrier(cache, index);
     return true;
 }
@@ -302,8 +294,9 @@ static bool stack_grow(fallow__cache *cache, size_t index)
         uint32_t capacity = most < STACK_LEAST ? most : STACK_LEAST;
         return capacity != 0 && stack_make(cache, index, capacity);
     }
-    uint32_t capacity = head_of(cache, bottom)->capacity;
-    if (count_of(cache, index) < capacity) {
+    uint32_t end = head_of(cache, bottom)->end;
+    uint32_t capacity = (end - bottom) / ITEM_BYTES;
+    if (top_of(cache, index) != end) {
         return true;
     }
     return capacity < most && stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
@@ -314,24 +307,21 @@ static void stack_drop(fallow__cache *cache, size_t index, uint32_t drop_count, 
 {
     uint32_t count = count_of(cache, index);
     fallow__item *items = fallow__cache_item(cache, cache->bottoms[index]);
-    for (uint32_t i = 0; i < drop_count; i++) {
-        drop(context, fallow__item_base(items[i]), index_bytes(index));
-    }
+    drop(context, items, drop_count, index_bytes(index));
     for (uint32_t i = drop_count; i < count; i++) {
         items[i - drop_count] = items[i];
     }
-    set_top(cache, index, top_of(cache, index) - drop_count * (uint32_t)sizeof(fallow__item));
+    set_top(cache, index, top_of(cache, index) - drop_count * ITEM_BYTES);
     set_barrier(cache, index);
-    size_t drop_bytes = drop_count * index_bytes(index);
-    cache->bytes = cache->bytes > drop_bytes ? cache->bytes - drop_bytes : 0;
+    cache->units -= drop_count * (index + 1);
 }
 
 /* Drop half of what each bin holds, bin by bin, until there is no more than so much left; the last run of a bin only
- * where that is not enough. `bytes` is exact. */
-static void cache_shrink(fallow__cache *cache, size_t keep_bytes, fallow__cache_drop *drop, void *context)
+ * where that is not enough. */
+static void cache_shrink(fallow__cache *cache, size_t keep_units, fallow__cache_drop *drop, void *context)
 {
     unsigned rounds = 0;
-    while (cache->bytes > keep_bytes) {
+    while (cache->units > keep_units) {
         uint32_t index = next_used(cache, cache->hand);
         if (index < cache->caches->bin_count) {
             stack_drop(cache, index, (count_of(cache, index) + (rounds > 1)) / 2, drop, context);
@@ -345,19 +335,17 @@ static void cache_shrink(fallow__cache *cache, size_t keep_bytes, fallow__cache_
 
 bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context)
 {
-    size_t size_bytes = index_bytes(index);
-    size_t limit_bytes = cache->caches->limit_bytes;
     if (!stack_grow(cache, index)) {
         if (cache->bottoms[index] == 0) {
             return false;
         }
-        uint32_t count = count_of(cache, index);
-        stack_drop(cache, index, (count + 1) / 2, drop, context);
+        stack_drop(cache, index, (count_of(cache, index) + 1) / 2, drop, context);
     }
-    if (!cache_has_room(cache, size_bytes)) {
-        size_t keep_bytes = limit_bytes - limit_bytes / 4; /* so much less, that it does not come to this again soon */
-        cache_shrink(cache, keep_bytes < limit_bytes - size_bytes ? keep_bytes : limit_bytes - size_bytes, drop,
-                     context);
+    if (!cache_has_room(cache, index)) {
+        size_t limit_units = cache->caches->limit_units;
+        size_t keep_units = limit_units - limit_units / 8; /* so much less, that it does not come to this again soon */
+        size_t room_units = limit_units - index - 1;
+        cache_shrink(cache, keep_units < room_units ? keep_units : room_units, drop, context);
     }
     return true;
 }
@@ -368,7 +356,6 @@ void fallow__cache_empty(fallow__cache *cache, fallow__cache_drop *drop, void *c
         stack_drop(cache, index, count_of(cache, index), drop, context);
         head_of(cache, cache->bottoms[index])->batch = 0;
     }
-    cache->bytes = 0; /* and every bin has its barrier */
 }
 
 bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
@@ -378,9 +365,9 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
     for (uint32_t i = count; i-- > 0;) {
         if (fallow__item_base(items[i]) == base) {
             items[i] = items[count - 1];
-            set_top(cache, index, top_of(cache, index) - (uint32_t)sizeof(fallow__item));
+            set_top(cache, index, top_of(cache, index) - ITEM_BYTES);
             set_barrier(cache, index);
-            cache->bytes -= index_bytes(index);
+            cache->units -= index + 1;
             return true;
         }
     }
@@ -393,27 +380,34 @@ unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most)
         return 1;
     }
     stack_head *head = head_of(cache, cache->bottoms[index]);
-    size_t by_bytes = cache->caches->limit_bytes / 256 / index_bytes(index);
+    size_t by_bytes = cache->caches->limit_units / 256 / (index + 1);
     uint32_t batch = head->batch < FALLOW__CACHE_BATCH_MOST / 2 ? head->batch * 2 : FALLOW__CACHE_BATCH_MOST;
     batch = batch < by_bytes ? batch : (uint32_t)by_bytes;
-    batch = batch < head->capacity ? batch : head->capacity;
+    uint32_t capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
+    batch = batch < capacity ? batch : capacity;
     batch = batch < most ? batch : most;
     head->batch = batch != 0 ? batch : 1;
     return head->batch;
 }
 
-bool fallow__cache_refill(fallow__cache *cache, size_t index, fallow__item item)
+uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count)
 {
-    size_t size_bytes = index_bytes(index);
-    if (!stack_grow(cache, index) || !cache_has_room(cache, size_bytes)) {
-        return false;
+    if (!stack_grow(cache, index)) {
+        return 0;
     }
     uint32_t top = top_of(cache, index);
-    *fallow__cache_item(cache, top) = item;
-    set_top(cache, index, top + (uint32_t)sizeof item);
+    uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
+    size_t room_units = cache->caches->limit_units - cache->units;
+    count = count < room ? count : room;
+    count = count <= room_units / (index + 1) ? count : (uint32_t)(room_units / (index + 1));
+    for (uint32_t i = count; i-- > 0;) {
+        *fallow__cache_item(cache, top) = items[i];
+        top += ITEM_BYTES;
+    }
+    set_top(cache, index, top);
     set_barrier(cache, index);
-    cache->bytes += size_bytes;
-    return true;
+    cache->units += count * (index + 1);
+    return count;
 }
 
 /* --- caches and threads ------------------------------------------------------------------------------------ */
@@ -431,7 +425,7 @@ static void threads_lock_acquire(void)
 
 static size_t stacks_bytes(const fallow__caches *caches)
 {
-    size_t bytes = caches->limit_bytes / 256;
+    size_t bytes = (caches->limit_units << FALLOW__CACHE_UNIT_SHIFT) / 256;
     bytes = bytes < STACKS_BYTES_MOST ? bytes : STACKS_BYTES_MOST;
     return bytes > STACKS_BYTES_LEAST ? bytes : STACKS_BYTES_LEAST;
 }
@@ -460,7 +454,7 @@ void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit
     };
     atomic_init(&caches->epoch, 1);
     if (limit_bytes >= LIMIT_LEAST && run_bytes != 0) {
-        caches->limit_bytes = limit_bytes;
+        caches->limit_units = limit_bytes >> FALLOW__CACHE_UNIT_SHIFT;
         caches->bin_count = (uint32_t)(run_bytes >> FALLOW__CACHE_UNIT_SHIFT);
     }
 }
@@ -586,10 +580,13 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .region = *region,
         .none = FALLOW__ITEM_NONE,
     };
+    fallow__mark_set(&cache->mark, region, caches);
     cache->stacks[0] = barrier_of(cache);
     caches->first = cache;
     cache_own(cache);
 }
+
+_Static_assert(offsetof(fallow__cache, none) <= FALLOW__MARK_WITHIN_BYTES, "the mark is found");
 
 /* Take an arena out of an entry; whether it was there. What its thread did before another one took this one's place is
  * seen by the caller, and by whoever looks here next: cache_remember. */

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "arenas.h"
 #include "os.h"
 
 /* Bins stand for sizes in units of 4 KiB, the least page there is: with larger pages only every second, fourth ... bin
@@ -53,13 +54,14 @@ typedef struct fallow__cache {
     struct fallow__thread *owner;    /* NULL = idle: its thread has ended, another one may have it */
     struct fallow__cache *next;      /* of the same arena */
     struct fallow__cache *next_here; /* of the same thread */
-    size_t bytes;                    /* kept, or more: what was taken since the last count is not subtracted */
+    size_t units;                    /* what is kept, in units of 4 KiB */
     uint32_t stacks_end;             /* where the next stack goes, and where the room for them ends; as `top` */
     uint32_t stacks_limit;
     uint32_t hand;     /* the bin at which dropping goes on */
     uint32_t *bottoms; /* of each bin: where its stack begins, as `top`; 0 = it has none */
     uint64_t is_used[FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT >> 6]; /* a bit: the bin has a stack */
     fallow_region region;
+    fallow__mark mark;      /* for those who look at mappings */
     fallow__item none;      /* NONE: what a bin without a stack finds below its top */
     fallow__item stacks[1]; /* no base: what it finds at its top; behind it the bins, the bottoms and the stacks */
 } fallow__cache;
@@ -71,7 +73,7 @@ typedef struct fallow__caches {
     uint32_t entry;          /* constant: the thread's entry in which this arena's cache is remembered */
     bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
-    size_t limit_bytes;      /* constant: what one cache keeps at most */
+    size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
     uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
     unsigned stops;          /* how many have stopped the threads from using them without the lock */
     uint64_t taken;          /* how often entries were taken away from threads */
@@ -163,6 +165,7 @@ static inline fallow__item fallow__cache_take_plain(fallow__cache *cache, size_t
     fallow__item item = *(fallow__cache_item(cache, top) - 1);
     if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
         atomic_store_explicit(&bin->top, top - (uint32_t)sizeof item, memory_order_relaxed);
+        cache->units -= index + 1;
     }
     return item;
 }
@@ -176,6 +179,7 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
     if (FALLOW__LIKELY(*fallow__cache_item(cache, top) == (fallow__item)base &&
                        bin->epoch == atomic_load_explicit(&caches->epoch, memory_order_relaxed))) {
         atomic_store_explicit(&bin->top, top + (uint32_t)sizeof(fallow__item), memory_order_relaxed);
+        cache->units += index + 1;
         return true;
     }
     return false;
@@ -185,11 +189,12 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
  * between enter and leave. */
 fallow__cache *fallow__cache_recall(const fallow__caches *caches);
 
-/* Put a run back that was taken from this bin not long ago, if that can be told without looking at the run. */
-bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base);
+/* Put a run back that was taken from this bin not long ago, if that can be told without looking at the run. Up to
+ * `search` runs are looked through. */
+bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base, uint32_t search);
 
-/* Put a run that is known to be one, of the bin's size. false: there is no room, or it is there already; ask again with
- * the lock. Call between enter and leave, or with the lock. */
+/* Put a run that is known to be one, of the bin's size. false: there is no room, or it is there already. Call between
+ * enter and leave, or with the lock. */
 bool fallow__cache_put(fallow__cache *cache, size_t index, void *base);
 
 /* Is the run the one put last? */
@@ -200,8 +205,8 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index);
 
 /* --- with the arena's lock --------------------------------------------------------------------------------- */
 
-/* What is done with a run that a cache drops. */
-typedef void fallow__cache_drop(void *context, void *base, size_t size_bytes);
+/* What is done with runs of one size that a cache drops. */
+typedef void fallow__cache_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes);
 
 /* limit_bytes is for each cache; too little for one becomes 0, which is: no caches. */
 void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit_bytes, bool is_checked,
@@ -239,8 +244,8 @@ void fallow__cache_finish(void);
 /* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time. */
 unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most);
 
-/* Put one more for later; false if there is no room. Its base may be odd: known to be zero. */
-bool fallow__cache_refill(fallow__cache *cache, size_t index, fallow__item item);
+/* Put runs for later, the first one on top, as many of the first ones as there is room for: how many, is told. */
+uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count);
 
 /* Make room for a run: by a longer stack, or by dropping what was kept longest. false: there can be none. */
 bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context);

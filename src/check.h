@@ -11,9 +11,14 @@ __attribute__((noreturn, cold))
 void fallow__stop(const char *operation, const void *address, const char *reason);
 
 /* A function that reads what another thread may be writing, and says why that is right. */
-#if defined(__GNUC__)
+#if defined(__SANITIZE_THREAD__)
 #define FALLOW_UNSYNCHRONISED __attribute__((noinline, no_sanitize("thread")))
-#else
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FALLOW_UNSYNCHRONISED __attribute__((noinline, no_sanitize("thread")))
+#endif
+#endif
+#ifndef FALLOW_UNSYNCHRONISED
 #define FALLOW_UNSYNCHRONISED
 #endif
 

@@ -239,10 +239,13 @@ static node chunk_summarise(const chunk *c)
             start = run;
         }
         max = run > max ? run : max;
-        if (used != ~(uint64_t)0) {
-            max = word_longest(~used, max);
+        unsigned highest = fallow__highest_bit(used);
+        /* what is free between two used pages of the word: mostly nothing */
+        uint64_t inner = ~used & (((uint64_t)1 << highest) - 1) & (~(uint64_t)0 << fallow__lowest_bit(used));
+        if (inner != 0) {
+            max = word_longest(inner, max);
         }
-        run = 63 - fallow__highest_bit(used);
+        run = 63 - highest;
     }
     max = run > max ? run : max;
     return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};

@@ -175,6 +175,95 @@ bool fallow__os_barrier_all_threads(void);
  * where there is no fork; false if the system cannot. */
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
+/* --- seeing a process --------------------------------------------------------------------------------------- */
+
+uint64_t fallow__os_process_id(void);
+
+/* What a mapping is, as far as the system tells, or its place and its neighbours do. */
+typedef enum fallow__os_kind_of {
+    FALLOW__OS_RESERVED, /* addresses only: no access, no memory */
+    FALLOW__OS_PRIVATE,  /* private memory, whoever allocated it */
+    FALLOW__OS_HEAP,     /* the one that the C library's malloc grows first */
+    FALLOW__OS_STACK,
+    FALLOW__OS_FILE,   /* programs, libraries and data: backed by a file */
+    FALLOW__OS_SHARED, /* memory that other processes may have too */
+    FALLOW__OS_SYSTEM, /* put there by the system itself */
+    FALLOW__OS_KINDS
+} fallow__os_kind_of;
+
+typedef struct fallow__os_mapping {
+    uint64_t first; /* address */
+    uint64_t end;   /* address after the last byte; more than first */
+    fallow__os_kind_of kind;
+    bool is_readable;
+    bool is_writable;
+    bool is_executable;
+    bool is_private;
+    bool has_resident;        /* the last three figures are told; else they are 0 */
+    uint64_t committed_bytes; /* private and writable: what the system has promised; 0 or all of it */
+    uint64_t resident_bytes;  /* no figure is more than the mapping */
+    uint64_t lazy_bytes;      /* resident, and the system may take it at any time */
+    uint64_t swapped_bytes;
+    const char *guess; /* what it probably is, by its place or its neighbours; NULL = no idea */
+    char name[128];    /* of the file, or what the program called it; "" = none; cut where it is longer. Bytes of any
+                          kind: others chose them */
+} fallow__os_mapping;
+
+/* false ends the walk. */
+typedef bool (*fallow__os_visitor)(void *context, const fallow__os_mapping *mapping);
+
+/* Tell all mappings of a process, lowest first; a process that has none (a thread of the kernel) is fine. Those that
+ * change meanwhile may be told as they were or as they are.
+ *
+ * FALLOW_ERR_INVALID: there is no such process. FALLOW_ERR_PERMISSION: this program may not see it. FALLOW_ERR_OS */
+fallow_status fallow__os_mappings(uint64_t process_id, fallow__os_visitor visit, void *context,
+                                  fallow__os_error *error_out);
+
+/* What the system counts for a process as a whole; 0 where it does not tell. Other users' processes have these too. */
+typedef struct fallow__os_figures {
+    char program[64]; /* its name; bytes of any kind */
+    uint64_t virtual_bytes;
+    uint64_t peak_virtual_bytes;
+    uint64_t resident_bytes;
+    uint64_t peak_resident_bytes;
+    uint64_t data_bytes; /* private and writable, what RLIMIT_DATA counts */
+    uint64_t stack_bytes;
+    uint64_t code_bytes; /* programs and libraries: what is executable of them */
+    uint64_t swapped_bytes;
+    uint64_t page_table_bytes;
+    uint64_t lazy_bytes;
+    uint64_t thread_count;
+    uint64_t user_id;
+    bool is_other_user; /* it runs as another user than this program */
+    bool has_user;      /* user_id and is_other_user are told */
+} fallow__os_figures;
+
+/* Same failures. */
+fallow_status fallow__os_figures_of(uint64_t process_id, fallow__os_figures *figures_out, fallow__os_error *error_out);
+
+/* What may stop a process from getting more. */
+typedef struct fallow__os_limit {
+    const char *name; /* "RLIMIT_AS" */
+    const char *what; /* what is counted, in words: "addresses (ulimit -v)" */
+    uint64_t limit;   /* UINT64_MAX = none */
+    uint64_t used;    /* UINT64_MAX = not known */
+    bool is_mappings; /* counts mappings, not bytes */
+    bool is_of_all;   /* of several processes together */
+    char place[128];  /* the group's path; "" = none. Bytes of any kind */
+} fallow__os_limit;
+
+enum {
+    FALLOW__OS_LIMITS_MAX = 8
+};
+
+/* Fill in the limits that this system has; returns how many. map_count UINT64_MAX = not known. */
+size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *figures, uint64_t map_count,
+                         fallow__os_limit limits_out[FALLOW__OS_LIMITS_MAX]);
+
+/* Copy memory of a process, all or nothing; false if this program may not read it, or it is not there. What faults in
+ * that process may be read all the same: Linux looks behind protections. */
+bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes);
+
 /* --- last words -------------------------------------------------------------------------------------------- */
 
 /* Write message and a newline to stderr and end the program abnormally (abort). message has no newline. */

@@ -111,7 +111,9 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
     return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
 }
 
-static inline node node_load(const fallow__pages *pages, unsigned level, uint64_t index)
+FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
+    static inline node
+    node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     if (level <= BLOCK_LEVEL) {
         uint64_t word = *packed_place(pages, level, index);
@@ -232,13 +234,14 @@ static void node_open(fallow__pages *pages, unsigned level, uint64_t index)
     node_store(pages, level, index, opened);
 }
 
-/* Pass the planes of a chunk on to its node and upward, as far as something changes. */
-static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
+/* Pass what a chunk's node says now upward, as far as something changes. Mostly it is only the longest run, and then
+ * the other children need no look unless theirs may be the longest now. */
+static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settled)
 {
-    node settled = chunk_summarise(chunk_place(pages, chunk_index));
     uint64_t index = chunk_index;
     for (unsigned level = 0;;) {
-        if (node_equal(settled, node_load(pages, level, index))) {
+        node before = node_load(pages, level, index);
+        if (node_equal(settled, before)) {
             return;
         }
         node_store(pages, level, index, settled);
@@ -246,8 +249,24 @@ static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
             return;
         }
         index /= CHILDREN;
+        if (settled.start == before.start && settled.end == before.end && settled.state == before.state) {
+            node above = node_load(pages, level, index);
+            if (settled.max > above.max) {
+                above.max = settled.max;
+                settled = above;
+                continue;
+            }
+            if (before.max < above.max) {
+                return;
+            }
+        }
         settled = node_combine(pages, level, index);
     }
+}
+
+static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
+{
+    node_pass_up(pages, chunk_index, chunk_summarise(chunk_place(pages, chunk_index)));
 }
 
 static void settle_all(fallow__pages *pages)
@@ -263,6 +282,19 @@ static void settle_all(fallow__pages *pages)
 static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_index)
 {
     return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
+}
+
+/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node
+ * that is not open, storage may not be accessible. */
+FALLOW_UNSYNCHRONISED
+static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
+{
+    for (unsigned level = pages->levels; level-- > 0;) {
+        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* In a large arena all of this is far away, and no line's address depends on another line: ask for all at once. */
@@ -462,16 +494,13 @@ static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
  * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
  * bound of its own. */
-static FALLOW_NOINLINE void bounds_after_short_free(fallow__pages *pages, uint64_t first, const chunk *c)
+static void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, unsigned start, unsigned end)
 {
-    unsigned bit = first % FALLOW__CHUNK_PAGES;
-    unsigned start = chunk_free_start(c, bit);
-    uint64_t lowest = (first - bit + start) / 64;
+    uint64_t lowest = (chunk_first + start) / 64;
     if (start == 0 && pages->bound[0] < lowest) {
         lowest = pages->bound[0];
     }
     if (lowest < pages->bound_top) {
-        unsigned end = chunk_free_end(c, bit);
         bool is_longer = start == 0 || end == FALLOW__CHUNK_PAGES;
         bound_lower(pages, lowest, is_longer ? FALLOW__PAGES_MAX : end - start);
     }
@@ -535,6 +564,12 @@ static bool search_chunk(search *s, uint64_t chunk_index)
     uint64_t fits[WORDS];
     if (s->request->count > FALLOW__CHUNK_PAGES) {
         return false;
+    }
+    if (s->request->count <= 64 && s->align == 1 && !s->request->is_top_down && s->from % 64 == 0) {
+        unsigned word = s->from > base ? (unsigned)((s->from - base) / 64) : 0;
+        unsigned bit = chunk_find_short(chunk_place(s->pages, chunk_index), word, (unsigned)s->request->count);
+        s->found = base + bit;
+        return bit < FALLOW__CHUNK_PAGES;
     }
     chunk_fits(chunk_place(s->pages, chunk_index), (unsigned)s->request->count, fits);
     if (s->align > 1) {
@@ -904,7 +939,9 @@ void fallow__pages_free(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     range_change(pages, first, count, TRANSITION_FREE);
     if (is_in_one_chunk(first, count)) {
-        bounds_after_short_free(pages, first, chunk_place(pages, first / FALLOW__CHUNK_PAGES));
+        const chunk *c = chunk_place(pages, first / FALLOW__CHUNK_PAGES);
+        unsigned bit = first % FALLOW__CHUNK_PAGES;
+        bounds_after_short_free(pages, first - bit, chunk_free_start(c, bit), chunk_free_end(c, bit));
     } else {
         bounds_after_long_free(pages, first);
     }
@@ -928,15 +965,14 @@ void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t 
 
 /* --- the short way ----------------------------------------------------------------------------------------- */
 
-/* Short runs in committed memory come and go far more often than all else, and need neither the tree nor the general
- * machinery above: where the chunk is late and the run lies in one word of it, a few operations on one word of each
- * plane do. Where that is not so, nothing is changed, and the caller goes the long way. */
+/* Short runs in committed memory come and go far more often than all else, and need little of the general machinery
+ * above: where the run lies in one chunk, a few operations on one or two words of each plane do. Where that is not so,
+ * nothing is changed, and the caller goes the long way. */
 
-/* Where a short run starts: in a word of a late chunk. */
+/* Where a short run starts. */
 typedef struct short_place {
     chunk *chunk;
-    uint64_t word;  /* counted as bounds are */
-    uint64_t start; /* the bit of its first page in that word */
+    uint64_t first;
 } short_place;
 
 /* The lowest free page, if it is accessible: then its block is, too, and its chunk may be opened here. */
@@ -947,33 +983,51 @@ static FALLOW_NOINLINE bool short_find_page(fallow__pages *pages, uint64_t from,
     if (page == pages->page_count || (piece_at(pages, page, &end) & 1) == 0) {
         return false;
     }
-    *place_out = (short_place){chunk_open(pages, page / FALLOW__CHUNK_PAGES), page / 64, (uint64_t)1 << (page % 64)};
+    *place_out = (short_place){chunk_open(pages, page / FALLOW__CHUNK_PAGES), page};
     return true;
 }
 
-/* The lowest fit of up to 64 pages, if it is in the late chunk at the bound of its size. */
+/* The lowest fit, if it lies in one chunk and begins with an accessible page. */
+static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t count, short_place *place_out)
+{
+    uint64_t end;
+    uint64_t first;
+    fallow__pages_request request = {.count = count};
+    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES) {
+        return false;
+    }
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (!chunk_is_late(pages, chunk_index) && !chunk_is_open(pages, chunk_index) &&
+        (piece_at(pages, first, &end) & 1) == 0) {
+        return false; /* its block may not be there */
+    }
+    *place_out = (short_place){chunk_open(pages, first / FALLOW__CHUNK_PAGES), first};
+    return true;
+}
+
+/* The lowest fit of up to 64 pages, if it is found easily: in the late chunk at the bound of its size, best of all. */
 static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, short_place *place_out)
 {
-    /* the bound of its own class will do: where that of a shorter run is higher, the long way raises this one too */
+    /* the bound of its own class will do: where that of a shorter run is higher, a search raises this one too */
     uint64_t word = pages->bound[size_class];
     uint64_t chunk_index = word / WORDS;
     if (!chunk_is_late(pages, chunk_index) || count < pages->bound_pages[size_class]) {
-        return false;
+        return short_find_in_tree(pages, count, place_out);
     }
     chunk *c = chunk_place(pages, chunk_index);
     do {
         uint64_t used = c->used[word % WORDS];
         uint64_t fits = word_runs(~used, (unsigned)count);
         if (fits != 0) {
-            *place_out = (short_place){c, word, fits & (0 - fits)};
+            *place_out = (short_place){c, word * 64 + fallow__lowest_bit(fits)};
             return true;
         }
         /* a run that begins at the end of this word may be lower than one in the next */
         if (count > 1 && used >> 63 == 0) {
-            return false;
+            return short_find_in_tree(pages, count, place_out);
         }
     } while (++word % WORDS != 0);
-    return count == 1 && short_find_page(pages, word * 64, place_out);
+    return count == 1 ? short_find_page(pages, word * 64, place_out) : short_find_in_tree(pages, count, place_out);
 }
 
 bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count)
@@ -993,59 +1047,157 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
         return false;
     }
     chunk *c = place.chunk;
-    unsigned word = place.word % WORDS;
-    uint64_t start = place.start;
-    uint64_t run = (start << (count - 1) << 1) - start;
+    unsigned bit = place.first % FALLOW__CHUNK_PAGES;
+    unsigned word = bit / 64;
+    uint64_t start = (uint64_t)1 << (bit % 64);
+    uint64_t run = (start << (count - 1) << 1) - start; /* what lies in the first word of it */
+    uint64_t rest = bit % 64 + count > 64 ? fallow__mask(0, (unsigned)(bit % 64 + count - 64)) : 0;
     uint64_t old = c->mark[word] & run;
-    if ((run & ~c->have[word]) != 0 || (old != 0 && old != run)) {
+    uint64_t none = run & ~c->have[word];
+    bool is_old = old != 0;
+    bool is_zero = old != run;
+    if (rest != 0) {
+        uint64_t old_rest = c->mark[word + 1] & rest;
+        none |= rest & ~c->have[word + 1];
+        is_old = is_old || old_rest != 0;
+        is_zero = is_zero || old_rest != rest;
+    }
+    if (none != 0 || (is_old && is_zero)) {
         return false;
     }
     c->used[word] |= run;
     c->mark[word] ^= old ^ start; /* the first page only */
-    pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
+    if (rest != 0) {
+        c->used[word + 1] |= rest;
+        c->mark[word + 1] &= ~rest;
+    }
+    pages->state_pages[is_old ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
     pages->state_pages[FALLOW__START]++;
     pages->state_pages[FALLOW__REST] += count - 1;
-    if (place.word != pages->bound[size_class]) {
-        bound_raise(pages, size_class, count, place.word);
+    if (place.first / 64 != pages->bound[size_class]) {
+        bound_raise(pages, size_class, count, place.first / 64);
     }
-    *first_out = place.word * 64 + fallow__lowest_bit(start);
-    *is_zero_out = old == 0;
+    *first_out = place.first;
+    *is_zero_out = !is_old;
     return true;
+}
+
+uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out)
+{
+    chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES); /* late, and so open */
+    unsigned word = page / 64 % WORDS;
+    uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (page % 64));
+    uint64_t none = free_pages & ~c->have[word];
+    uint64_t left = none != 0 ? free_pages & ((none & (0 - none)) - 1) : free_pages;
+    uint64_t taken = 0;
+    unsigned count = 0;
+    for (; left != 0 && count < most; count++) {
+        taken |= left & (0 - left);
+        left &= left - 1;
+    }
+    *zero_out = taken & ~c->mark[word];
+    unsigned zero_count = fallow__count_bits(*zero_out);
+    c->used[word] |= taken;
+    c->mark[word] |= taken;
+    pages->state_pages[FALLOW__FREE_ZERO] -= zero_count;
+    pages->state_pages[FALLOW__FREE_DIRTY] -= count - zero_count;
+    pages->state_pages[FALLOW__START] += count;
+    return taken;
+}
+
+/* Is [bit, end) what a chunk has of a committed run: from its first page on, or from a later one, and not going on
+ * behind it, as far as the chunk goes? */
+FALLOW_UNSYNCHRONISED
+static inline bool chunk_has_run(const volatile chunk *c, unsigned bit, unsigned end, bool is_from_start)
+{
+    uint64_t start = is_from_start ? (uint64_t)1 << (bit % 64) : 0;
+    unsigned last = end < FALLOW__CHUNK_PAGES ? end : FALLOW__CHUNK_PAGES - 1;
+    for (unsigned word = bit / 64; word <= last / 64; word++) {
+        uint64_t used = c->used[word];
+        uint64_t mark = c->mark[word];
+        uint64_t run = word * 64 != end ? word_range(word, bit, end) : 0;
+        /* used and committed, one start, and it is the first page */
+        if ((run & ~(used & c->have[word])) != 0 || (mark & run) != start) {
+            return false;
+        }
+        if (word == end / 64 && ((used & ~mark) >> (end % 64) & 1) != 0) {
+            return false; /* it goes on */
+        }
+        start = 0;
+    }
+    return true;
+}
+
+/* Pages of a chunk that is not late have become free, and are part of the free run [start, end) of it now. What a free
+ * run does to a summary is known without looking at the planes. */
+static void chunk_settle_free(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
+{
+    node here = node_load(pages, 0, chunk_index);
+    uint64_t length = end - start;
+    here.start = start == 0 ? length : here.start;
+    here.end = end == FALLOW__CHUNK_PAGES ? length : here.end;
+    here.max = length > here.max ? length : here.max;
+    if (length == FALLOW__CHUNK_PAGES) {
+        here.state = chunk_uniform_state(chunk_place(pages, chunk_index));
+    }
+    node_pass_up(pages, chunk_index, here);
 }
 
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
 {
-    unsigned bit = first % 64;
-    if (count > 64 - bit) {
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (count >= FALLOW__CHUNK_PAGES - bit) {
+        return false; /* what is behind it is in another chunk: the long way looks */
+    }
+    /* The first of several frees in a chunk is passed on at once. If more come, the chunk is made late. */
+    bool is_late = chunk_is_late(pages, chunk_index);
+    if (!is_late && (chunk_index == pages->freed_last || !chunk_is_open(pages, chunk_index))) {
+        (void)chunk_open(pages, chunk_index);
+        is_late = true;
+    }
+    pages->freed_last = chunk_index;
+    chunk *c = chunk_place(pages, chunk_index);
+    unsigned end = bit + (unsigned)count;
+    if (!chunk_has_run(c, bit, end, true)) {
         return false;
     }
-    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
-    unsigned word = first / 64 % WORDS;
-    uint64_t start = (uint64_t)1 << bit;
-    uint64_t run = (start << (count - 1) << 1) - start;
-    /* used and committed, one start, and it is the first page */
-    if ((run & ~(c->used[word] & c->have[word])) != 0 || (c->mark[word] & run) != start) {
-        return false;
+    for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
+        uint64_t run = word_range(word, bit, end);
+        c->used[word] ^= run;
+        c->mark[word] |= run;
     }
-    /* the page behind it is no part of it; if that page is in another chunk, the long way looks */
-    bool is_end = word + 1 < WORDS;
-    if (bit + count < 64) {
-        is_end = ((c->used[word] & ~c->mark[word]) >> (bit + count) & 1) == 0;
-    } else if (is_end) {
-        is_end = (c->used[word + 1] & ~c->mark[word + 1] & 1) == 0;
-    }
-    if (!is_end) {
-        return false;
-    }
-    c->used[word] ^= run;
-    c->mark[word] |= run;
     pages->state_pages[FALLOW__START]--;
     pages->state_pages[FALLOW__REST] -= count - 1;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    if (!bounds_are_low(pages, first)) {
-        bounds_after_short_free(pages, first, c);
+    if (is_late && bounds_are_low(pages, first)) {
+        return true;
     }
+    unsigned free_start = chunk_free_start(c, bit);
+    unsigned free_end = chunk_free_end(c, bit);
+    if (!is_late) {
+        chunk_settle_free(pages, chunk_index, free_start, free_end);
+    }
+    bounds_after_short_free(pages, first - bit, free_start, free_end);
     return true;
+}
+
+void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs)
+{
+    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    unsigned word = first / 64 % WORDS;
+    unsigned count = fallow__count_bits(runs);
+    FALLOW_ASSERT((runs & ~(c->used[word] & c->mark[word] & c->have[word])) == 0);
+    c->used[word] &= ~runs;
+    pages->state_pages[FALLOW__START] -= count;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (!bounds_are_low(pages, first)) {
+        /* one long run, for all it is known here: bounds may be lower than need be */
+        unsigned bit = word * 64;
+        bounds_after_short_free(pages, first - first % FALLOW__CHUNK_PAGES,
+                                chunk_free_start(c, bit + fallow__lowest_bit(runs)),
+                                chunk_free_end(c, bit + fallow__highest_bit(runs)));
+    }
 }
 
 /* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
@@ -1055,25 +1207,26 @@ FALLOW_UNSYNCHRONISED
 bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count)
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
-    if (count >= FALLOW__CHUNK_PAGES - bit) {
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    if (bit % 64 + count < 64) { /* what most runs are: in one word, with what is behind them */
+        const volatile chunk *c = chunk_place(pages, chunk_index);
+        uint64_t used = c->used[bit / 64] >> bit % 64;
+        uint64_t mark = c->mark[bit / 64] >> bit % 64;
+        uint64_t have = c->have[bit / 64] >> bit % 64;
+        uint64_t behind = (uint64_t)1 << count;
+        return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+    }
+    if (count < FALLOW__CHUNK_PAGES - bit) {
+        return chunk_has_run(chunk_place(pages, chunk_index), bit, bit + (unsigned)count, true);
+    }
+    /* it ends in the next chunk, or where that begins: which has to be open then, in the same block */
+    if (count >= FALLOW__CHUNK_PAGES || ++chunk_index % BLOCK_CHUNKS == 0 || !chunk_is_open(pages, chunk_index)) {
         return false;
     }
-    const volatile chunk *c = chunk_place(pages, first / FALLOW__CHUNK_PAGES);
-    unsigned end = bit + (unsigned)count;
-    for (unsigned word = bit / 64; word <= end / 64; word++) {
-        uint64_t used = c->used[word];
-        uint64_t mark = c->mark[word];
-        uint64_t run = word * 64 != end ? word_range(word, bit, end) : 0;
-        uint64_t start = word == bit / 64 ? (uint64_t)1 << (bit % 64) : 0;
-        /* used and committed, one start, and it is the first page */
-        if ((run & ~(used & c->have[word])) != 0 || (mark & run) != start) {
-            return false;
-        }
-        if (word == end / 64 && ((used & ~mark) >> (end % 64) & 1) != 0) {
-            return false; /* it goes on */
-        }
-    }
-    return true;
+    const volatile chunk *next = chunk_place(pages, chunk_index);
+    unsigned end = (unsigned)(bit + count - FALLOW__CHUNK_PAGES);
+    return chunk_has_run(chunk_place(pages, chunk_index - 1), bit, FALLOW__CHUNK_PAGES, true) &&
+           (end != 0 ? chunk_has_run(next, 0, end, false) : (next->used[0] & ~next->mark[0] & 1) == 0);
 }
 
 /* --- storage ----------------------------------------------------------------------------------------------- */

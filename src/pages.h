@@ -88,6 +88,7 @@ typedef struct fallow__pages {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t late[FALLOW__LATE_SLOTS];             /* chunk + 1, or 0 */
+    uint64_t freed_last;                           /* the chunk of the latest short free */
     uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of bound_pages pages starts in a word below it */
     uint64_t bound_pages[FALLOW__SIZE_CLASSES];    /* a size of the class */
     uint32_t bound_top;                            /* no bound is above it */
@@ -129,11 +130,18 @@ bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count);
  * *is_zero_out tells whether they are all known to be zero. */
 bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out);
 
+/* After a single page was taken the short way: take up to `most` more, the next ones, in the same 64 pages. Returns
+ * which, as bits of those 64; *zero_out, which of them are known to be zero. */
+uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out);
+
+/* Free runs of a single page each, bits of the 64 pages from `first` on (block). */
+void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs);
+
 /* Free a whole run in one step, where that is simple (block). false: nothing has changed; it is a longer run, or not a
  * run at all. */
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count);
 
-/* Is this a whole committed run, inside one chunk and not up to its end? false: it is not, or cannot be told so easily.
+/* Is this a whole committed run, shorter than a chunk? false: it is not, or cannot be told so easily.
  * Unlike all others here this may be asked while another thread changes other pages; `first` lies in an accessible
  * block. */
 bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count);

@@ -1470,6 +1470,117 @@ static void test_barrier(void **state)
 
 #define ON_REGION(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+/* --- seeing a process -------------------------------------------------------------------------------------- */
+
+typedef struct sight {
+    uint64_t end; /* of the mapping before */
+    uint64_t count;
+    uint64_t stop_at;
+    uint64_t region_bytes; /* of mappings where the region is */
+    uint64_t reserved_bytes;
+    uint64_t committed_bytes;
+    uint64_t resident_bytes;
+    bool has_resident;
+} sight;
+
+static bool look(void *context, const fallow__os_mapping *mapping)
+{
+    sight *s = context;
+    uint64_t region_first = (uintptr_t)region.base;
+    uint64_t region_end = region_first + region.size_bytes;
+    uint64_t size_bytes = mapping->end - mapping->first;
+    assert_true(mapping->first < mapping->end);
+    assert_true(mapping->first >= s->end);
+    assert_true(mapping->resident_bytes <= size_bytes && mapping->lazy_bytes <= mapping->resident_bytes);
+    assert_true(mapping->committed_bytes == 0 || mapping->committed_bytes == size_bytes);
+    assert_true((unsigned)mapping->kind < FALLOW__OS_KINDS);
+    s->end = mapping->end;
+    s->count++;
+    uint64_t first = mapping->first > region_first ? mapping->first : region_first;
+    uint64_t end = mapping->end < region_end ? mapping->end : region_end;
+    if (first < end) {
+        s->region_bytes += end - first;
+        s->reserved_bytes += mapping->kind == FALLOW__OS_RESERVED ? end - first : 0;
+        s->committed_bytes += mapping->committed_bytes != 0 ? end - first : 0;
+        s->resident_bytes += mapping->resident_bytes;
+        s->has_resident |= mapping->has_resident;
+    }
+    return s->count != s->stop_at;
+}
+
+static sight see_mappings(uint64_t stop_at)
+{
+    fallow__os_error error;
+    sight s = {.stop_at = stop_at};
+    assert_int_equal(fallow__os_mappings(fallow__os_process_id(), look, &s, &error), FALLOW_OK);
+    return s;
+}
+
+static void test_mappings_tell_states(void **state)
+{
+    (void)state;
+    if (facts.is_emulated) {
+        print_message("SKIPPED: an emulator shows the mappings of its host\n");
+        skip();
+    }
+    sight s = see_mappings(0);
+    assert_int_equal(s.region_bytes, region.size_bytes);
+    assert_int_equal(s.reserved_bytes, region.size_bytes);
+    assert_int_equal(s.committed_bytes, 0);
+    commit(8, 16);
+    memset(page_at(10), 1, 4 * region.page_bytes);
+    s = see_mappings(0);
+    assert_int_equal(s.region_bytes, region.size_bytes);
+    assert_int_equal(s.committed_bytes, 16 * region.page_bytes);
+    assert_int_equal(s.reserved_bytes, (PAGES - 16) * region.page_bytes);
+    assert_true(s.has_resident);
+    assert_true(s.resident_bytes >= 4 * region.page_bytes);
+    decommit(8, 16);
+    s = see_mappings(0);
+    assert_int_equal(s.reserved_bytes, region.size_bytes);
+    s = see_mappings(1);
+    assert_int_equal(s.count, 1); /* the visitor ends it */
+}
+
+static void test_peek(void **state)
+{
+    (void)state;
+    unsigned char bytes[64];
+    uint64_t own = fallow__os_process_id();
+    commit(1, 2);
+    memset(page_at(1), 7, 2 * region.page_bytes);
+    memset(bytes, 0, sizeof bytes);
+    assert_true(fallow__os_peek(own, (uintptr_t)page_at(2) - 32, bytes, sizeof bytes));
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        assert_int_equal(bytes[i], 7);
+    }
+    assert_false(fallow__os_peek(own, 16, bytes, sizeof bytes)); /* nothing lies there */
+    assert_false(fallow__os_peek(4000000000u, (uintptr_t)page_at(1), bytes, sizeof bytes));
+}
+
+static void test_figures_and_limits_of_a_process(void **state)
+{
+    (void)state;
+    fallow__os_error error;
+    fallow__os_figures figures;
+    fallow__os_limit limits[FALLOW__OS_LIMITS_MAX];
+    sight s = {0};
+    assert_int_equal(fallow__os_figures_of(4000000000u, &figures, &error), FALLOW_ERR_INVALID);
+    assert_int_equal(fallow__os_mappings(4000000000u, look, &s, &error), FALLOW_ERR_INVALID);
+    assert_int_equal(s.count, 0);
+    assert_int_equal(fallow__os_figures_of(fallow__os_process_id(), &figures, &error), FALLOW_OK);
+    assert_true(figures.resident_bytes != 0);
+    assert_true(figures.program[0] != '\0' && memchr(figures.program, '\0', sizeof figures.program) != NULL);
+    assert_false(figures.is_other_user);
+    size_t count = fallow__os_limits(fallow__os_process_id(), &figures, 12, limits);
+    assert_true(count <= FALLOW__OS_LIMITS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(limits[i].name[0] != '\0' && limits[i].what[0] != '\0');
+        assert_true(!limits[i].is_mappings || limits[i].used == 12);
+        assert_non_null(memchr(limits[i].place, '\0', sizeof limits[i].place));
+    }
+}
+
 int main(void)
 {
     test_begin();
@@ -1527,6 +1638,9 @@ int main(void)
         cmocka_unit_test(test_threads_and_a_lock),
         cmocka_unit_test(test_thread_exit),
         cmocka_unit_test(test_barrier),
+        ON_REGION(test_mappings_tell_states),
+        ON_REGION(test_peek),
+        cmocka_unit_test(test_figures_and_limits_of_a_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arenas.h"
 #include "fallow.h"
 #include "test.h"
 
@@ -303,13 +304,71 @@ static void test_many_holes(void **state)
     in_child(many_holes_body);
 }
 
+/* What the list of arenas is in a child of fork: what the child has of them, and nothing that it has not. */
+static uint64_t count_listed(const char *name)
+{
+    fallow__arena_view view = {.id = 0};
+    uint64_t count = 0;
+    while (fallow__arenas_view(view.id, NULL, &view)) {
+        count += strcmp(view.name, name) == 0; /* readable, or the child dies here */
+        fallow__arenas_unview(&view);
+    }
+    return count;
+}
+
+static fallow_arena *create_named(const char *name, uint32_t flags)
+{
+    fallow_arena *arena;
+    const fallow_arena_options options = {.reserve_bytes = 16 * MIB, .name = name, .flags = flags};
+    EXPECT(fallow_arena_create(&options, &arena) == FALLOW_OK);
+    return arena;
+}
+
+static bool discard(void *context, const char *text, size_t bytes)
+{
+    (void)context;
+    (void)text;
+    return bytes != 0;
+}
+
+static void body_list_after_fork(void)
+{
+    fallow_arena *inherited = create_named("inherited", 0);
+    fallow_arena *left_behind = create_named("left behind", FALLOW_ARENA_NO_FORK);
+    EXPECT(count_listed("inherited") == 1 && count_listed("left behind") == 1);
+    pid_t child = fork();
+    EXPECT(child >= 0);
+    if (child == 0) {
+        EXPECT(count_listed("inherited") == 1 && count_listed("left behind") == 0);
+        fallow_arena *own = create_named("own", 0);
+        EXPECT(count_listed("own") == 1);
+        EXPECT(fallow_stats_write(NULL, FALLOW_STATS_PROMETHEUS, discard, NULL) == FALLOW_OK);
+        EXPECT(fallow_process_explain(discard, NULL, 0) == FALLOW_OK);
+        fallow_arena_destroy(own);
+        fallow_arena_destroy(inherited);
+        EXPECT(count_listed("inherited") == 0);
+        _exit(0);
+    }
+    int status;
+    EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    EXPECT(count_listed("inherited") == 1 && count_listed("left behind") == 1);
+    fallow_arena_destroy(left_behind);
+    fallow_arena_destroy(inherited);
+}
+
+static void test_list_after_fork(void **state)
+{
+    (void)state;
+    in_child(body_list_after_fork);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_large),           cmocka_unit_test(test_small_space),
         cmocka_unit_test(test_least),           cmocka_unit_test(test_small_data),
         cmocka_unit_test(test_refused_partway), cmocka_unit_test(test_refused_between_mappings),
-        cmocka_unit_test(test_many_holes),
+        cmocka_unit_test(test_many_holes),      cmocka_unit_test(test_list_after_fork),
     };
     test_begin();
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -1546,6 +1546,149 @@ fallow_status fallow__os_resident(const fallow_region *region, void *base, size_
     return leave(FALLOW_OK);
 }
 
+/* --- seeing a process ----------------------------------------------------------------------------------------- */
+
+/* There is one process here, and what it has beside its reservations is told in figures only, not as mappings. */
+#define PROCESS_ID 1
+
+uint64_t fallow__os_process_id(void)
+{
+    return PROCESS_ID;
+}
+
+static void add_span(fallow__os_mapping *mapping, area *a, size_t index)
+{
+    const span *s = &a->spans[index];
+    uint64_t size_bytes = bytes_of(span_pages(a, index));
+    bool is_writable = s->protection == FALLOW_PROTECTION_READ_WRITE;
+    bool is_accessible = s->protection != FALLOW_PROTECTION_NONE;
+    if (mapping->end == 0) {
+        *mapping = (fallow__os_mapping){
+            .first = (uintptr_t)page_address(a, s->first),
+            .kind = is_accessible ? FALLOW__OS_PRIVATE : FALLOW__OS_RESERVED,
+            .is_readable = is_accessible,
+            .is_writable = is_writable,
+            .is_executable = s->protection == FALLOW_PROTECTION_READ_EXECUTE,
+            .is_private = true,
+            .has_resident = true,
+        };
+    }
+    mapping->end = (uintptr_t)page_address(a, span_end(a, index));
+    mapping->committed_bytes += is_writable ? size_bytes : 0;
+    if (s->state == SIM_COMMITTED && is_accessible) {
+        uint64_t resident = resident_bytes((range){a, s->first, span_pages(a, index)});
+        mapping->resident_bytes += resident;
+        mapping->lazy_bytes += s->is_lazy ? resident : 0;
+    }
+}
+
+/* The lowest mapping that ends above an address; false if there is none. */
+static bool mapping_above(uint64_t address, fallow__os_mapping *mapping_out)
+{
+    *mapping_out = (fallow__os_mapping){.end = 0};
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        for (size_t index = 0; index < a->span_count; index++) {
+            if (mapping_out->end > address && begins_mapping(a, index)) {
+                return true;
+            }
+            if (begins_mapping(a, index)) {
+                mapping_out->end = 0;
+            }
+            add_span(mapping_out, a, index);
+        }
+    }
+    return mapping_out->end > address;
+}
+
+/* The simulation is let go of while the visitor looks. */
+fallow_status fallow__os_mappings(uint64_t process_id, fallow__os_visitor visit, void *context,
+                                  fallow__os_error *error_out)
+{
+    fallow__os_mapping mapping = {.end = 0};
+    bool is_going_on = true;
+    while (is_going_on) {
+        enter(SIM_PROCESS, NULL, 0);
+        if (process_id != PROCESS_ID || is_refused(SIM_PROCESS)) {
+            *error_out = (fallow__os_error){0};
+            return leave(process_id != PROCESS_ID ? FALLOW_ERR_INVALID : fail_as_planned(SIM_PROCESS, error_out));
+        }
+        bool is_found = mapping_above(mapping.end, &mapping);
+        (void)leave(FALLOW_OK);
+        is_going_on = is_found && visit(context, &mapping);
+    }
+    return FALLOW_OK;
+}
+
+fallow_status fallow__os_figures_of(uint64_t process_id, fallow__os_figures *figures_out, fallow__os_error *error_out)
+{
+    fallow_process process;
+    if (process_id != PROCESS_ID) {
+        *error_out = (fallow__os_error){0};
+        return FALLOW_ERR_INVALID;
+    }
+    fallow_status status = fallow__os_process(&process, error_out);
+    if (status == FALLOW_OK) {
+        *figures_out = (fallow__os_figures){
+            .program = "simulated",
+            .virtual_bytes = process.virtual_bytes,
+            .resident_bytes = process.resident_bytes,
+            .peak_resident_bytes = process.peak_resident_bytes,
+            .data_bytes = process.committed_bytes,
+            .thread_count = 1,
+        };
+    }
+    return status;
+}
+
+size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *of_process, uint64_t map_count,
+                         fallow__os_limit limits_out[FALLOW__OS_LIMITS_MAX])
+{
+    (void)process_id;
+    (void)of_process;
+    mutex_acquire();
+    limits_out[0] = (fallow__os_limit){
+        .name = "RLIMIT_AS",
+        .what = "addresses",
+        .limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
+        .used = bytes_of(sim.reserved_pages), /* the limit is one of the reservations, as sim_os.h tells */
+    };
+    limits_out[1] = (fallow__os_limit){
+        .name = "CommitLimit",
+        .what = "committed",
+        .limit = sim.options.limits[SIM_LIMIT_COMMIT],
+        .used = bytes_of(sim.charged_pages),
+    };
+    limits_out[2] = (fallow__os_limit){
+        .name = "vm.max_map_count",
+        .what = "mappings",
+        .limit = sim.options.limits[SIM_LIMIT_MAPPINGS],
+        .used = map_count,
+        .is_mappings = true,
+    };
+    mutex_release();
+    return is_windows() ? 2 : 3;
+}
+
+bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes)
+{
+    const char *next = (const char *)(uintptr_t)address;
+    const char *end = next + size_bytes;
+    bool is_readable = process_id == PROCESS_ID;
+    mutex_acquire();
+    while (is_readable && next < end) {
+        const area *a = area_at(next);
+        size_t index = a != NULL ? span_at(a, (uint64_t)(next - a->base) / sim.page_bytes) : 0;
+        is_readable =
+            a != NULL && a->spans[index].state == SIM_COMMITTED && a->spans[index].protection != FALLOW_PROTECTION_NONE;
+        next = is_readable ? page_address(a, span_end(a, index)) : end;
+    }
+    if (is_readable) {
+        memcpy(bytes_out, (const void *)(uintptr_t)address, size_bytes);
+    }
+    mutex_release();
+    return is_readable;
+}
+
 /* --- lock, once, last words ----------------------------------------------------------------------------------- */
 
 /* A lock knows that it was made, and by which thread it is held. */
@@ -1659,7 +1802,7 @@ _Static_assert(sizeof(sim_event) <= sizeof(fallow__os_event), "an event fits its
 static sim_event *event_of(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    if (ours->mark != EVENT_MARK) {
+    if (ours->mark != EVENT_MARK && ours->mark != LASTING_MARK) {
         stop(SIM_UNLOCK, event, 0, "no event, or one that was destroyed");
     }
     return ours;
@@ -1668,11 +1811,11 @@ static sim_event *event_of(fallow__os_event *event)
 void fallow__os_event_init(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    ours->mark = EVENT_MARK;
+    ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
     ours->lock = NULL;
-    atomic_fetch_add(&live_events, 1);
+    atomic_fetch_add(&live_events, ours->mark == EVENT_MARK);
 }
 
 void fallow__os_event_destroy(fallow__os_event *event)
@@ -1681,8 +1824,8 @@ void fallow__os_event_destroy(fallow__os_event *event)
     if (atomic_load(&ours->sleepers) != 0) {
         stop(SIM_UNLOCK, event, 0, "an event is destroyed while a thread sleeps there");
     }
+    atomic_fetch_sub(&live_events, ours->mark == EVENT_MARK);
     ours->mark = 0;
-    atomic_fetch_sub(&live_events, 1);
 }
 
 /* Free threads look whether they were woken, and time passes with the looks. */

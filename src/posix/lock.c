@@ -43,6 +43,20 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     }
 }
 
+enum {
+    TRIES_MOST = 100 /* a few microseconds */
+};
+
+/* Let a processor that runs two threads give its time to the other. */
+static inline void pause_a_little(void)
+{
+#if defined(__i386__) || defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
 /* While the process has one thread, no mutex is needed, and glibc tells so: a flag stands for the lock then, which is a
  * quarter of the cost of an uncontended mutex. The holder may start a second thread before it releases (a callback
  * does): so whoever takes the mutex waits until the flag is down, and a release puts down what its acquire has put up.
@@ -54,7 +68,15 @@ void fallow__os_lock_acquire(fallow__os_lock *lock)
         atomic_store_explicit(&ours->is_flagged, true, memory_order_relaxed);
         return;
     }
-    pthread_mutex_lock(&ours->mutex);
+    /* What the lock is held for is over in less time than it takes to sleep and be woken. */
+    unsigned tries = 0;
+    while (pthread_mutex_trylock(&ours->mutex) != 0) {
+        if (++tries == TRIES_MOST) {
+            pthread_mutex_lock(&ours->mutex);
+            break;
+        }
+        pause_a_little();
+    }
     while (atomic_load_explicit(&ours->is_flagged, memory_order_acquire)) {
         sched_yield();
     }

@@ -70,7 +70,8 @@ static char name_character(char given)
     return given > 0x1f && given < 0x7f && strchr("\\`$[]", given) == NULL ? given : '_';
 }
 
-/* Show "fallow: NAME" in /proc/PID/maps. A kernel that cannot is asked once per process. */
+/* Show "fallow: NAME" in /proc/PID/maps. A kernel that cannot is asked once per process; what is only about this
+ * mapping is no reason to stop: no mapping left to split (ENOMEM), or large pages, which are not anonymous (EBADF). */
 static void apply_name(const fallow_region *region, void *base, size_t size_bytes)
 {
     static const char prefix[] = "fallow: ";
@@ -88,7 +89,7 @@ static void apply_name(const fallow_region *region, void *base, size_t size_byte
     text[length] = '\0';
     if (prctl(FALLOW__PR_SET_VMA, (unsigned long)FALLOW__PR_SET_VMA_ANON_NAME, (unsigned long)(uintptr_t)base,
               (unsigned long)size_bytes, (unsigned long)(uintptr_t)text) != 0 &&
-        errno != ENOMEM) {
+        errno != ENOMEM && errno != EBADF) {
         atomic_store_explicit(&is_refused, true, memory_order_relaxed);
     }
 }

@@ -4,6 +4,7 @@
  *   thread.c   clock, threads, events, the end of a thread, the barrier in all of them, fork
  *   proc.c     reading /proc with a fixed buffer on the stack
  *   facts.c    what this system is and can do; probes; the figures of this process
+ *   process.c  the mappings, figures and limits of any process
  *   cause.c    why the kernel refused
  *   memory.c   the transitions of memory
  *
@@ -73,6 +74,9 @@ void fallow__posix_close_lines(fallow__posix_lines *lines);
 
 /* The next line without its newline; what does not fit is cut off. false at the end. */
 bool fallow__posix_next_line(fallow__posix_lines *lines, char *line_out, size_t line_bytes);
+
+/* Read a number after blanks; *text is left behind it. false if there is no digit. */
+bool fallow__posix_parse_number(const char **text, int base, uint64_t *number_out);
 
 /* The next mapping that the kernel counts as one; lines of /proc/self/maps. false at the end. */
 bool fallow__posix_next_mapping(fallow__posix_lines *lines, fallow__posix_mapping *mapping_out);

@@ -76,8 +76,7 @@ static int digit_value(char digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : 16;
 }
 
-/* Read a number after blanks; *text is left behind it. false if there is no digit. */
-static bool parse_number(const char **text, int base, uint64_t *number_out)
+bool fallow__posix_parse_number(const char **text, int base, uint64_t *number_out)
 {
     const char *position = *text;
     while (*position == ' ' || *position == '\t') {
@@ -98,8 +97,8 @@ bool fallow__posix_next_mapping(fallow__posix_lines *lines, fallow__posix_mappin
     char line[128]; /* addresses and permissions come first; a path may be cut */
     while (fallow__posix_next_line(lines, line, sizeof line)) {
         const char *text = line;
-        if (!parse_number(&text, 16, &mapping_out->first) || *text++ != '-' ||
-            !parse_number(&text, 16, &mapping_out->end) || strlen(text) < 5) {
+        if (!fallow__posix_parse_number(&text, 16, &mapping_out->first) || *text++ != '-' ||
+            !fallow__posix_parse_number(&text, 16, &mapping_out->end) || strlen(text) < 5) {
             continue;
         }
         /* the x86-64 gate page is listed for every process and counted for none */
@@ -123,7 +122,7 @@ static void match_fields(const char *line, const fallow__posix_field *fields, si
         }
         const char *text = &line[name_length];
         uint64_t number;
-        if (parse_number(&text, 10, &number)) {
+        if (fallow__posix_parse_number(&text, 10, &number)) {
             *fields[i].value_out = strncmp(text, " kB", 3) == 0 ? number * 1024 : number;
         }
     }
@@ -153,7 +152,7 @@ bool fallow__posix_read_number(const char *path, uint64_t *number_out)
     const char *text = line;
     bool is_read = fallow__posix_next_line(&lines, line, sizeof line);
     fallow__posix_close_lines(&lines);
-    return is_read && parse_number(&text, 10, number_out);
+    return is_read && fallow__posix_parse_number(&text, 10, number_out);
 }
 
 uint64_t fallow__posix_map_count(void)

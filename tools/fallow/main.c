@@ -6,12 +6,22 @@
 
 static const char usage[] =
     "usage: fallow info              what this system allows, and what is in force\n"
+    "       fallow explain [--json] PID | --smaps FILE\n"
+    "                                what the memory of a process is: all of VSZ and RSS, in words\n"
+    "       fallow top [--interval SECONDS] [--count N] PID\n"
+    "                                the same in short, again and again; in a pipe a line each time\n"
     "       fallow demo [--work SIZE]\n"
     "                                much address space, little memory: the figures, step by step\n"
     "       fallow replay [OPTION]... TRACE...\n"
     "                                run the page requests of a real program on an arena, and check it\n"
     "       fallow help              this text; fallow --version tells the version\n"
     "\n"
+    "options of explain:\n"
+    "  --json           as JSON\n"
+    "  --smaps FILE     of a copy of /proc/PID/smaps, from whatever machine, in place of a process; - is stdin\n"
+    "options of top:\n"
+    "  --interval SECONDS  between two looks; otherwise 1; may have a fraction\n"
+    "  --count N        end after so many; otherwise when the process ends\n"
     "options of demo:\n"
     "  --work SIZE      touch this much memory; otherwise 1 GiB, or what this machine allows\n"
     "options of replay:\n"
@@ -32,7 +42,9 @@ typedef struct subcommand {
     int (*run)(int argument_count, char **arguments);
 } subcommand;
 
-static const subcommand subcommands[] = {{"demo", demo_main}, {"info", info_main}, {"replay", replay_main}};
+static const subcommand subcommands[] = {
+    {"demo", demo_main}, {"explain", explain_main}, {"info", info_main}, {"replay", replay_main}, {"top", top_main},
+};
 
 void tell_failure(FILE *stream, const char *what, fallow_status status)
 {

@@ -18,4 +18,9 @@ bool system_has_address_limit(void);
  *          child could not be started, or died */
 bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void *context, int *result_out);
 
+/* Whether stdout is a terminal that obeys ANSI sequences; makes it obey where that has to be asked for. */
+bool system_is_terminal(void);
+
+void system_sleep_ns(uint64_t duration_ns);
+
 #endif

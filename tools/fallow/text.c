@@ -83,6 +83,21 @@ bool parse_purge(const char *text, fallow_purge *purge_out)
     return false;
 }
 
+bool parse_number(const char *text, uint64_t *number_out)
+{
+    uint64_t number = 0;
+    bool is_any = *text != '\0';
+    for (; *text >= '0' && *text <= '9'; text++) {
+        uint64_t digit = (uint64_t)(*text - '0');
+        if (number > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        number = number * 10 + digit;
+    }
+    *number_out = number;
+    return is_any && *text == '\0';
+}
+
 bool parse_size(const char *text, size_t *size_bytes_out)
 {
     static const char units[] = "KMGT";

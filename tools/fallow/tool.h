@@ -1,4 +1,5 @@
-/* The `fallow` command: what its files share. Every subcommand is one file and uses only the public header. */
+/* The `fallow` command: what its files share. Every subcommand is one file and uses only the public header; but for
+ * explain.c and top.c, which look at other processes with what the library has for its own (src/explain.h). */
 #ifndef FALLOW_TOOLS_TOOL_H
 #define FALLOW_TOOLS_TOOL_H
 
@@ -26,8 +27,10 @@ enum {
 
 /* The subcommands; arguments[0] is the subcommand's name. */
 int demo_main(int argument_count, char **arguments);
+int explain_main(int argument_count, char **arguments);
 int info_main(int argument_count, char **arguments);
 int replay_main(int argument_count, char **arguments);
+int top_main(int argument_count, char **arguments);
 
 /* ---- text.c ---- */
 
@@ -50,11 +53,22 @@ const char *text_purge(fallow_purge purge);
 /* "4096", "8K", "64G" (powers of 1024, K M G T, small letters too); false when it is no size or does not fit. */
 bool parse_size(const char *text, size_t *size_bytes_out);
 
+/* A whole number in digits; false when it is none or does not fit. */
+bool parse_number(const char *text, uint64_t *number_out);
+
 /* "dontneed", "free", "decommit"; false when it is none. */
 bool parse_purge(const char *text, fallow_purge *purge_out);
 
 /* A text as lines of at most 96 columns, each after `indent` spaces. */
 void print_wrapped(FILE *stream, unsigned indent, const char *text);
+
+/* ---- explain.c ---- */
+
+/* A fallow_writer to a FILE. */
+bool write_to_stream(void *stream, const char *text, size_t bytes);
+
+/* Why nothing can be told of a process, on stderr; returns TOOL_FAILED. */
+int fail_to_see(uint64_t process_id, fallow_status status);
 
 /* ---- main.c ---- */
 

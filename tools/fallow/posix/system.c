@@ -55,3 +55,16 @@ bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void 
     *result_out = WEXITSTATUS(wait_status);
     return true;
 }
+
+bool system_is_terminal(void)
+{
+    return isatty(STDOUT_FILENO) == 1;
+}
+
+void system_sleep_ns(uint64_t duration_ns)
+{
+    struct timespec left = {.tv_sec = (time_t)(duration_ns / 1000000000u),
+                            .tv_nsec = (long)(duration_ns % 1000000000u)};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+}

@@ -29,3 +29,16 @@ bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void 
     (void)result_out;
     return false;
 }
+
+/* A pipe or a file has no console mode. Before Windows 10 a console takes no sequences. */
+bool system_is_terminal(void)
+{
+    HANDLE output = GetStdHandle(STD_OUTPUT_HANDLE);
+    DWORD mode;
+    return GetConsoleMode(output, &mode) && SetConsoleMode(output, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+}
+
+void system_sleep_ns(uint64_t duration_ns)
+{
+    Sleep((DWORD)(duration_ns / 1000000u));
+}
