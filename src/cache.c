@@ -149,7 +149,7 @@ static fallow__cached cache_count(const fallow__cache *cache)
 
 static inline bool cache_has_room(const fallow__cache *cache, size_t index)
 {
-    return cache->units + index + 1 <= cache->caches->limit_units;
+    return cache->room_units > index;
 }
 
 /* --- putting and taking ------------------------------------------------------------------------------------ */
@@ -186,7 +186,7 @@ bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
     *fallow__cache_item(cache, top) = (fallow__item)base;
     set_top(cache, index, top + ITEM_BYTES);
     set_barrier_at(cache, index, head, top + ITEM_BYTES);
-    cache->units += index + 1;
+    cache->room_units -= index + 1;
     return true;
 }
 
@@ -198,7 +198,7 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
     if (item != FALLOW__ITEM_NONE) {
         *slot = item & ~(fallow__item)1; /* so that it is known when it comes back; it is not zero then */
         set_top(cache, index, top - ITEM_BYTES);
-        cache->units -= index + 1;
+        cache->room_units += index + 1;
     }
     return item;
 }
@@ -229,7 +229,8 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
 {
     const fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t bottom = cache->bottoms[index];
-    if (bottom == 0 || bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
+    if (bottom == 0 || !cache_has_room(cache, index) ||
+        bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
         return false;
     }
     stack_head *head = head_of(cache, bottom);
@@ -243,7 +244,7 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
     *fallow__cache_item(cache, top) = (fallow__item)base;
     head->hint = slot - ITEM_BYTES;
     set_top(cache, index, top + ITEM_BYTES);
-    cache->units += index + 1;
+    cache->room_units -= index + 1;
     return true;
 }
 
@@ -313,15 +314,15 @@ static void stack_drop(fallow__cache *cache, size_t index, uint32_t drop_count, 
     }
     set_top(cache, index, top_of(cache, index) - drop_count * ITEM_BYTES);
     set_barrier(cache, index);
-    cache->units -= drop_count * (index + 1);
+    cache->room_units += drop_count * (index + 1);
 }
 
-/* Drop half of what each bin holds, bin by bin, until there is no more than so much left; the last run of a bin only
- * where that is not enough. */
-static void cache_shrink(fallow__cache *cache, size_t keep_units, fallow__cache_drop *drop, void *context)
+/* Drop half of what each bin holds, bin by bin, until there is so much room; the last run of a bin only where that is
+ * not enough. */
+static void cache_shrink(fallow__cache *cache, size_t room_units, fallow__cache_drop *drop, void *context)
 {
     unsigned rounds = 0;
-    while (cache->units > keep_units) {
+    while (cache->room_units < room_units) {
         uint32_t index = next_used(cache, cache->hand);
         if (index < cache->caches->bin_count) {
             stack_drop(cache, index, (count_of(cache, index) + (rounds > 1)) / 2, drop, context);
@@ -342,10 +343,8 @@ bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_d
         stack_drop(cache, index, (count_of(cache, index) + 1) / 2, drop, context);
     }
     if (!cache_has_room(cache, index)) {
-        size_t limit_units = cache->caches->limit_units;
-        size_t keep_units = limit_units - limit_units / 8; /* so much less, that it does not come to this again soon */
-        size_t room_units = limit_units - index - 1;
-        cache_shrink(cache, keep_units < room_units ? keep_units : room_units, drop, context);
+        size_t room_units = cache->caches->limit_units / 8; /* so much, that it does not come to this again soon */
+        cache_shrink(cache, room_units > index ? room_units : index + 1, drop, context);
     }
     return true;
 }
@@ -367,7 +366,7 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
             items[i] = items[count - 1];
             set_top(cache, index, top_of(cache, index) - ITEM_BYTES);
             set_barrier(cache, index);
-            cache->units -= index + 1;
+            cache->room_units += index + 1;
             return true;
         }
     }
@@ -397,16 +396,16 @@ uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__
     }
     uint32_t top = top_of(cache, index);
     uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
-    size_t room_units = cache->caches->limit_units - cache->units;
+    size_t fits = cache->room_units / (index + 1);
     count = count < room ? count : room;
-    count = count <= room_units / (index + 1) ? count : (uint32_t)(room_units / (index + 1));
+    count = count <= fits ? count : (uint32_t)fits;
     for (uint32_t i = count; i-- > 0;) {
         *fallow__cache_item(cache, top) = items[i];
         top += ITEM_BYTES;
     }
     set_top(cache, index, top);
     set_barrier(cache, index);
-    cache->units += count * (index + 1);
+    cache->room_units -= count * (index + 1);
     return count;
 }
 
@@ -577,6 +576,7 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .stacks_end = (uint32_t)fallow__align_up(stacks_at, 8),
         .stacks_limit = stacks_at + (uint32_t)stacks_bytes(caches),
         .bottoms = (uint32_t *)(void *)((unsigned char *)cache + bottoms_offset(caches)),
+        .room_units = caches->limit_units,
         .region = *region,
         .none = FALLOW__ITEM_NONE,
     };

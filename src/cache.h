@@ -54,7 +54,7 @@ typedef struct fallow__cache {
     struct fallow__thread *owner;    /* NULL = idle: its thread has ended, another one may have it */
     struct fallow__cache *next;      /* of the same arena */
     struct fallow__cache *next_here; /* of the same thread */
-    size_t units;                    /* what is kept, in units of 4 KiB */
+    size_t room_units;               /* what more may be kept, in units of 4 KiB */
     uint32_t stacks_end;             /* where the next stack goes, and where the room for them ends; as `top` */
     uint32_t stacks_limit;
     uint32_t hand;     /* the bin at which dropping goes on */
@@ -165,7 +165,7 @@ static inline fallow__item fallow__cache_take_plain(fallow__cache *cache, size_t
     fallow__item item = *(fallow__cache_item(cache, top) - 1);
     if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
         atomic_store_explicit(&bin->top, top - (uint32_t)sizeof item, memory_order_relaxed);
-        cache->units -= index + 1;
+        cache->room_units += index + 1;
     }
     return item;
 }
@@ -176,10 +176,10 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
 {
     fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t top = atomic_load_explicit(&bin->top, memory_order_relaxed);
-    if (FALLOW__LIKELY(*fallow__cache_item(cache, top) == (fallow__item)base &&
+    if (FALLOW__LIKELY(*fallow__cache_item(cache, top) == (fallow__item)base && cache->room_units > index &&
                        bin->epoch == atomic_load_explicit(&caches->epoch, memory_order_relaxed))) {
         atomic_store_explicit(&bin->top, top + (uint32_t)sizeof(fallow__item), memory_order_relaxed);
-        cache->units += index + 1;
+        cache->room_units -= index + 1;
         return true;
     }
     return false;
