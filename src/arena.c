@@ -803,12 +803,14 @@ static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t 
         part *p = part_of(arena, fallow__item_base(items[i]));
         uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
         uint64_t first = page - page % 64;
+        uint64_t room = p->plan.page_count - first; /* behind its last page another part may lie */
         uint64_t runs = 0;
+        room = room < 64 ? room : 64;
         do {
             runs |= (uint64_t)1 << (page % 64);
             i++;
             page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < 64);
+        } while (page - first < room);
         fallow__pages_free_each(&p->pages, first, runs);
     }
 }

@@ -487,6 +487,45 @@ static void a_thread_ends_with_many_caches(void **state)
     end();
 }
 
+static int by_address(const void *left, const void *right)
+{
+    const char *a = *(char *const *)left;
+    const char *b = *(char *const *)right;
+    return (a > b) - (a < b);
+}
+
+/* Pages that are dropped together may lie side by side, and yet in two reservations, the first of which has no whole
+ * number of words. */
+static void runs_of_two_reservations_are_dropped(void **state)
+{
+    (void)state;
+    for (size_t pages = 65; pages < 80; pages++) {
+        for (int rules = 0; rules < 2; rules++) {
+            void *bases[80 * 2];
+            size_t count = 0;
+            size_t page = 64 << 10;
+            begin((sim_options){.rules = rules == 0 ? SIM_LINUX : SIM_WINDOWS, .page_bytes = page},
+                  (fallow_arena_options){.reserve_bytes = pages * page, .thread_cache_bytes = 64 * MIB});
+            while (count < pages * 2) {
+                bases[count++] = take(1);
+            }
+            qsort(bases, count, sizeof bases[0], by_address);
+            assert_int_equal(look().region_count, 2);
+            for (size_t i = 0; i < count; i++) {
+                give(bases[i], 1);
+            }
+            assert_int_equal(look().cached_bytes, count * page);
+            fallow_arena_flush_thread(scene.arena);
+            fallow_arena_stats s = look();
+            assert_int_equal(s.cached_bytes, 0);
+            assert_int_equal(s.retained_bytes, count * page);
+            assert_int_equal(s.run_count, 0);
+            assert_int_equal(s.extent_bytes, 0);
+            end();
+        }
+    }
+}
+
 /* --- while another thread keeps runs ----------------------------------------------------------------------- */
 
 /* Steps of the two threads, which run one at a time. */
@@ -654,6 +693,7 @@ int main(void)
         cmocka_unit_test(callbacks_use_another_arena),
         cmocka_unit_test(a_thread_ends_with_a_full_cache),
         cmocka_unit_test(a_thread_ends_with_many_caches),
+        cmocka_unit_test(runs_of_two_reservations_are_dropped),
         cmocka_unit_test(trim_takes_what_others_keep),
         cmocka_unit_test(without_a_barrier_others_keep_theirs),
         cmocka_unit_test(what_others_keep_is_found),

@@ -566,7 +566,7 @@ static void random_lives(void **state)
         {0, 4096, 256 << 10, FALLOW_PURGE_DONTNEED, 6000}, /* few runs are kept, and dropped again and again */
         {0, 4096, 1 << 20, FALLOW_PURGE_FREE, 6000},
         {0, 600, 1 << 20, FALLOW_PURGE_DECOMMIT, 6000}, /* near its end all the time */
-        {0, 8192, 0, FALLOW_PURGE_DONTNEED, 3000},       /* as many as are kept by default */
+        {0, 8192, 0, FALLOW_PURGE_DONTNEED, 3000},      /* as many as are kept by default */
         {8 << 10, 4096, 2 << 20, FALLOW_PURGE_DECOMMIT, 4000},
         {64 << 10, 512, 4 << 20, FALLOW_PURGE_DONTNEED, 3000},
         {64 << 10, 256, 300000, FALLOW_PURGE_FREE, 3000}, /* one size only, 4 runs */
@@ -680,6 +680,41 @@ static void the_bound_is_kept_and_used(void **state)
     end();
 }
 
+/* What was taken of one size is room for others; coming back to where it was taken from it is not kept beyond the bound
+ * all the same. */
+static void the_bound_holds_for_all_sizes_together(void **state)
+{
+    enum {
+        SIZES = 6,
+        COUNT = 64
+    };
+    static void *bases[SIZES][COUNT];
+    (void)state;
+    begin(&(setting){.page_bytes = 64 << 10, .pages = 2048, .cache_bytes = COUNT * (64 << 10)});
+    for (int round = 0; round < 2; round++) {
+        for (size_t size = 0; size < SIZES; size++) {
+            for (int i = 0; i < COUNT; i++) {
+                assert_int_equal(fallow_arena_alloc(scene.arena, (size + 1) * scene.page, &bases[size][i]), FALLOW_OK);
+            }
+            for (int i = 0; i < COUNT && round == 0; i++) {
+                fallow_arena_free(scene.arena, bases[size][i], (size + 1) * scene.page);
+            }
+            for (int i = 0; i < COUNT && round == 0; i++) {
+                assert_int_equal(fallow_arena_alloc(scene.arena, (size + 1) * scene.page, &bases[size][i]), FALLOW_OK);
+            }
+        }
+        for (size_t size = 0; size < SIZES; size++) {
+            for (int i = COUNT; i-- > 0;) {
+                fallow_arena_stats s;
+                fallow_arena_free(scene.arena, bases[size][i], (size + 1) * scene.page);
+                fallow_arena_read_stats(scene.arena, &s);
+                assert_true(s.cached_bytes <= scene.cache_bytes);
+            }
+        }
+    }
+    end();
+}
+
 int main(void)
 {
     test_begin();
@@ -688,6 +723,7 @@ int main(void)
         cmocka_unit_test(too_small_a_bound_keeps_nothing),
         cmocka_unit_test(what_is_kept_can_be_seen),
         cmocka_unit_test(the_bound_is_kept_and_used),
+        cmocka_unit_test(the_bound_holds_for_all_sizes_together),
         cmocka_unit_test(random_lives),
     };
     return cmocka_run_group_tests_name("unit_cache", tests, NULL, NULL);
