@@ -20,7 +20,7 @@
 enum {
     ARENAS_MAX = 3,
     EVENTS_MAX = 1 << 16, /* memory is given back in pieces of 16 MiB, and a simulated space has 512 GiB */
-    TOUCHED_PAGES = 160, /* parts of more pages are written to in some places only */
+    TOUCHED_PAGES = 160,  /* parts of more pages are written to in some places only */
     ZEROED_BYTES_MAX = 64 << 10,
     ZEROED_SOMETIMES = 4 << 20,
     BLOCK_PAGES = 512 * 512 /* pages whose bookkeeping is committed at once */
@@ -66,9 +66,9 @@ life_tally life_counts;
 const char *life_kind_name(life_kind kind)
 {
     static const char *const names[LIFE_KINDS] = {
-        "create", "destroy", "alloc",    "alloc_run", "free",          "free_many", "split", "extend",
-        "shrink", "commit",  "decommit", "trim",      "run_of",        "write",     "look",  "invalid",
-        "check",  "faults",  "limit",    "age",       "refuse_grants", "pass_time", "come",  "go",
+        "create", "destroy",  "alloc", "alloc_run",     "free",      "free_many", "split",   "extend", "shrink",
+        "commit", "decommit", "trim",  "run_of",        "write",     "look",      "invalid", "check",  "flush",
+        "faults", "limit",    "age",   "refuse_grants", "pass_time", "come",      "go",
     };
     return names[kind];
 }
@@ -1146,6 +1146,14 @@ static bool op_check(life_arena *a, test_random *random)
     return true;
 }
 
+static bool op_flush(life_arena *a, test_random *random)
+{
+    (void)random;
+    trace_op(a, "flush");
+    fallow_arena_flush_thread(a->arena); /* which keeps nothing: FALLOW_CACHE_NONE */
+    return true;
+}
+
 /* --- trim -------------------------------------------------------------------------------------------------- */
 
 /* Where FREE is not lazy, the library may know that (Linux) or not (Wine). */
@@ -1373,6 +1381,7 @@ static const operation operations[LIFE_KINDS] = {
     [LIFE_TRIM] = {op_trim, false},           [LIFE_RUN_OF] = {op_run_of, false},
     [LIFE_WRITE] = {op_write, true},          [LIFE_LOOK] = {op_look, false},
     [LIFE_INVALID] = {op_invalid, false},     [LIFE_CHECK] = {op_check, false},
+    [LIFE_FLUSH] = {op_flush, false},
 };
 
 /* What an operation does to the world rather than to an arena. */
@@ -1471,11 +1480,11 @@ const char *life_run(const life_options *options, const life_op *ops, size_t op_
 
 /* How often each kind comes in a calm life. */
 static const unsigned char usual[LIFE_KINDS] = {
-    [LIFE_CREATE] = 1,        [LIFE_DESTROY] = 1,   [LIFE_ALLOC] = 60,  [LIFE_ALLOC_RUN] = 60, [LIFE_FREE] = 90,
-    [LIFE_FREE_MANY] = 2,     [LIFE_SPLIT] = 10,    [LIFE_EXTEND] = 16, [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
-    [LIFE_DECOMMIT] = 8,      [LIFE_TRIM] = 4,      [LIFE_RUN_OF] = 10, [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
-    [LIFE_INVALID] = 2,       [LIFE_CHECK] = 6,     [LIFE_FAULTS] = 0,  [LIFE_LIMIT] = 0,      [LIFE_AGE] = 2,
-    [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
+    [LIFE_CREATE] = 1,    [LIFE_DESTROY] = 1,       [LIFE_ALLOC] = 60,    [LIFE_ALLOC_RUN] = 60, [LIFE_FREE] = 90,
+    [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10,        [LIFE_EXTEND] = 16,   [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
+    [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
+    [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
+    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
 };
 
 size_t life_plan(uint64_t seed, life_op *ops_out)

@@ -27,6 +27,7 @@ typedef enum life_kind {
     LIFE_LOOK,
     LIFE_INVALID,
     LIFE_CHECK,
+    LIFE_FLUSH,
     LIFE_FAULTS,
     LIFE_LIMIT,
     LIFE_AGE,

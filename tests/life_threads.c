@@ -11,6 +11,7 @@
  *               lowest, exactly; EXHAUSTED only where there is no place; the figures are those of the runs
  *   all quiet   (nothing is under way anywhere) the system charges exactly what is committed
  *
+ * The thread that began does none of it: what is left in its thread-local variables would not come back with the seed.
  * A thread that works on a run has taken it from the others; what it frees is nobody's before the call, because another
  * may get it before that returns. Nothing here is locked: one thread runs at a time, and the turn changes in calls of the
  * library only. */
@@ -83,6 +84,7 @@ static struct {
     size_t next_op;
     shared_arena arenas[ARENAS_MAX];
     unsigned under_way;
+    uint64_t begun;
     uint32_t next_stamp;
     uint64_t first_refused;
     bool has_lied;
@@ -91,6 +93,7 @@ static struct {
         world_thread thread;
         bool is_started;
         bool has_ended;
+        bool is_awaited; /* another joins it */
     } threads[THREADS_MAX];
     jmp_buf out;
     char complaint[512];
@@ -172,6 +175,7 @@ static void work_begin(work *w)
     w->refused = refusals_of(w->a);
     w->a->under_way++;
     life.under_way++;
+    life.begun++;
 }
 
 static void work_end(work *w)
@@ -749,6 +753,15 @@ static bool op_trim(work *w)
     return status == FALLOW_OK;
 }
 
+static bool op_flush(work *w)
+{
+    work_begin(w);
+    fallow_arena_flush_thread(w->a->arena);
+    trace(w, "flush");
+    work_end(w);
+    return true;
+}
+
 /* --- figures ----------------------------------------------------------------------------------------------- */
 
 static void check_identities(const work *w, const fallow_arena_stats *s)
@@ -793,15 +806,18 @@ static void check_charge(const work *w)
 {
     uint64_t charge;
     uint64_t committed = 0;
+    uint64_t begun = life.begun;
     for (int index = 0; index < ARENAS_MAX; index++) {
         fallow_arena_stats s;
-        const shared_arena *a = &life.arenas[index];
+        shared_arena *a = &life.arenas[index];
         if (a->arena != NULL && !a->is_closed) {
+            a->under_way++; /* or it may be destroyed meanwhile */
             fallow_arena_read_stats(a->arena, &s);
+            a->under_way--;
             committed += s.committed_bytes;
         }
     }
-    if (life.under_way == 1 && world_refused() == life.first_refused && world_charge(&charge)) {
+    if (life.begun == begun && world_refused() == life.first_refused && world_charge(&charge)) {
         SAME("the system's charge", charge, committed);
     }
 }
@@ -950,25 +966,34 @@ static void thread_run(void *context)
     *has_ended = true;
 }
 
+static bool thread_start(int index)
+{
+    life.threads[index].is_started = true;
+    life.threads[index].has_ended = false;
+    life.threads[index].is_started =
+        world_start(thread_run, &life.threads[index].has_ended, &life.threads[index].thread);
+    return life.threads[index].is_started;
+}
+
+static void thread_join(int index)
+{
+    life.threads[index].is_awaited = true;
+    world_join(&life.threads[index].thread);
+    life.threads[index].is_awaited = false;
+    life.threads[index].is_started = false;
+}
+
 static bool op_come(work *w)
 {
     for (int index = 0; index < THREADS_MAX; index++) {
-        if (life.threads[index].is_started && !life.threads[index].has_ended) {
-            continue;
+        if (!life.threads[index].is_started) {
+            trace(w, "a thread comes");
+            return thread_start(index);
         }
-        if (life.threads[index].is_started) {
-            life.threads[index].is_started = false;
-            world_join(&life.threads[index].thread);
+        if (life.threads[index].has_ended && !life.threads[index].is_awaited) {
+            thread_join(index);
             return op_come(w); /* others may have come meanwhile */
         }
-        life.threads[index].is_started = true;
-        life.threads[index].has_ended = false;
-        if (!world_start(thread_run, &life.threads[index].has_ended, &life.threads[index].thread)) {
-            life.threads[index].is_started = false;
-            return false;
-        }
-        trace(w, "a thread comes");
-        return true;
     }
     return false;
 }
@@ -995,7 +1020,7 @@ static bool (*const operations[LIFE_KINDS])(work *w) = {
     [LIFE_EXTEND] = op_extend,     [LIFE_SHRINK] = op_shrink,       [LIFE_COMMIT] = op_commit,
     [LIFE_DECOMMIT] = op_decommit, [LIFE_TRIM] = op_trim,           [LIFE_RUN_OF] = op_run_of,
     [LIFE_WRITE] = op_write,       [LIFE_LOOK] = op_look,           [LIFE_INVALID] = op_invalid,
-    [LIFE_CHECK] = op_check,
+    [LIFE_CHECK] = op_check,       [LIFE_FLUSH] = op_flush,
 };
 
 static void op_do(const life_op *op)
@@ -1019,23 +1044,39 @@ static void op_do(const life_op *op)
     (is_done ? life_counts.done : life_counts.failed)[w.op.kind]++;
 }
 
+/* All other threads have ended, and this one keeps nothing either: what they kept has come back. */
+static void check_nothing_kept(void)
+{
+    work work_of_all = {.op = {.kind = LIFE_FLUSH, .number = (uint32_t)life.op_count}};
+    work *w = &work_of_all;
+    for (int index = 0; index < ARENAS_MAX; index++) {
+        fallow_arena_stats s;
+        w->a = &life.arenas[index];
+        if (w->a->arena != NULL) {
+            (void)op_flush(w);
+            fallow_arena_read_stats(w->a->arena, &s);
+            SAME("cached after all threads have ended", s.cached_bytes, 0);
+        }
+    }
+}
+
 /* Not inlined: a jump out would leave its variables in doubt. */
 static void live(void) __attribute__((noinline));
 
 static void live(void)
 {
-    life_op op;
-    while (thread_take_op(&op)) {
-        op_do(&op); /* this thread does not go */
-    }
-    for (int index = 0; index < THREADS_MAX; index++) {
-        if (life.threads[index].is_started) {
-            world_join(&life.threads[index].thread);
-            life.threads[index].is_started = false;
+    /* This thread outlives the life, and so do its thread-local variables: it leaves the work to others. */
+    do {
+        for (int index = 0; index < THREADS_MAX; index++) {
+            if (life.threads[index].is_started && !life.threads[index].is_awaited) {
+                thread_join(index);
+                index = -1; /* others may have come meanwhile */
+            }
         }
-    }
+    } while (life.next_op < life.op_count && thread_start(0));
     world_refuse_nothing();
     world_lift_limits();
+    check_nothing_kept();
     work w = {.op = {.kind = LIFE_DESTROY, .number = (uint32_t)life.op_count}};
     for (int index = 0; index < ARENAS_MAX; index++) {
         w.a = &life.arenas[index];

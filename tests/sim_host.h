@@ -51,13 +51,16 @@ void sim_host_watch(bool (*is_write_fine)(void *address));
 /* As fallow__os_environment. */
 int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes);
 
-/* Let another thread run. */
-void sim_host_yield(void);
+/* Let another thread run; or stay away for some 50 microseconds. */
+void sim_host_yield(bool is_rest);
 
 /* A thread; NULL if the host refuses. Each is joined. */
 typedef struct sim_host_thread sim_host_thread;
 sim_host_thread *sim_host_thread_start(void (*run)(void *context), void *context);
 void sim_host_thread_join(sim_host_thread *thread);
+
+/* From now on this thread and those it starts run on one processor, where turns change faster; or as before. */
+void sim_host_gather(bool is_one);
 
 /* A gate is shut at first. One thread waits at it until it is opened; then it is shut again. Opened before anybody waits,
  * it lets the next one through. */

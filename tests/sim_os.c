@@ -101,6 +101,7 @@ static struct {
     sim_figures figures;
     sim_refusal refusal;
     bool is_refusing;
+    uint64_t refusals;
     uint64_t asked; /* calls since sim_refuse that it is about */
     uint64_t refused;
 } sim;
@@ -120,9 +121,11 @@ static const char *const call_names[SIM_CALLS] = {
 
 #define CLOCK_START_NS UINT64_C(1000000000)
 enum {
-    LOOK_NS = 20,   /* what a look at the clock takes */
-    CALL_NS = 1000, /* and any other call */
-    SLEEP_NS = 1000 /* how much passes while a free sleeper looks whether it was woken */
+    LOOK_NS = 20,    /* what a look at the clock takes */
+    CALL_NS = 1000,  /* and any other call */
+    SLEEP_NS = 1000, /* how much passes while a free sleeper looks whether it was woken */
+    REST_NS = 50000, /* and if it rests */
+    LOOKS_WITHOUT_REST = 50
 };
 
 static uint64_t now(void)
@@ -147,20 +150,22 @@ static bool take_if_free(_Atomic(char *) *owner)
                                                  memory_order_relaxed);
 }
 
-/* In a loop that waits. */
-static void let_others(void)
+/* In a loop that waits, free or in turns. After some looks a free thread stays away for a moment: whoever it waits for
+ * may need its processor. */
+static void let_others(unsigned *looks)
 {
     if (turn_is_on()) {
         turn_pass();
     } else {
-        sim_host_yield();
+        sim_host_yield(++*looks > LOOKS_WITHOUT_REST);
     }
 }
 
 static void mutex_acquire(void)
 {
+    unsigned looks = 0;
     while (!take_if_free(&mutex_owner)) {
-        sim_host_yield();
+        sim_host_yield(++looks > LOOKS_WITHOUT_REST);
     }
 }
 
@@ -605,6 +610,7 @@ static const char *limit_name(sim_limit limit)
     switch (limit) {
     case SIM_LIMIT_ADDRESSES: return "RLIMIT_AS";
     case SIM_LIMIT_COMMIT: return is_windows() ? "commit limit (memory and page file)" : "CommitLimit";
+    case SIM_LIMIT_DATA: return "RLIMIT_DATA";
     case SIM_LIMIT_MAPPINGS: return "vm.max_map_count";
     case SIM_LIMIT_LOCKED: return "RLIMIT_MEMLOCK";
     case SIM_LIMITS: break;
@@ -612,11 +618,16 @@ static const char *limit_name(sim_limit limit)
     return NULL;
 }
 
+static bool has_data_limit(void)
+{
+    return !is_windows() && sim.options.limits[SIM_LIMIT_DATA] != SIM_NO_LIMIT;
+}
+
 static sim_limit limit_of(fallow_status status)
 {
     switch (status) {
     case FALLOW_ERR_ADDRESS_SPACE: return SIM_LIMIT_ADDRESSES;
-    case FALLOW_ERR_COMMIT: return SIM_LIMIT_COMMIT;
+    case FALLOW_ERR_COMMIT: return has_data_limit() ? SIM_LIMIT_DATA : SIM_LIMIT_COMMIT;
     case FALLOW_ERR_MAP_COUNT: return SIM_LIMIT_MAPPINGS;
     case FALLOW_ERR_LOCKED: return SIM_LIMIT_LOCKED;
     default: return SIM_LIMITS;
@@ -635,6 +646,12 @@ static bool is_over_mappings(uint64_t used, uint64_t more)
     return !is_windows() && is_over(SIM_LIMIT_MAPPINGS, used, more);
 }
 
+static void count_refusal(sim_call call)
+{
+    sim.figures.refused[call]++;
+    sim.refusals++;
+}
+
 /* A limit is named where there is one; then the figures of the moment tell which. */
 static fallow_status fail(sim_call call, fallow_status status, fallow__os_error *error_out)
 {
@@ -644,7 +661,7 @@ static fallow_status fail(sim_call call, fallow_status status, fallow__os_error 
         error_out->limit_name = limit_name(limit);
         error_out->limit_value = sim.options.limits[limit];
     }
-    sim.figures.refused[call]++;
+    count_refusal(call);
     return status;
 }
 
@@ -793,7 +810,7 @@ void fallow__os_system(fallow_system *system_out)
         .granularity_bytes = sim.granularity_bytes,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
-        .data_limit = UINT64_MAX,
+        .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
         .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
         .memory_bytes = UINT64_C(16) << 30,
         .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
@@ -818,6 +835,16 @@ static uint64_t committed_pages(const area *a)
     for (size_t index = 0; index < a->span_count; index++) {
         bool is_writable = a->spans[index].protection == FALLOW_PROTECTION_READ_WRITE;
         pages += is_writable && a->spans[index].state == SIM_COMMITTED ? span_pages(a, index) : 0;
+    }
+    return pages;
+}
+
+/* What RLIMIT_DATA bounds. */
+static uint64_t writable_pages(void)
+{
+    uint64_t pages = 0;
+    for (const area *a = sim.lowest; a != NULL; a = a->next) {
+        pages += committed_pages(a);
     }
     return pages;
 }
@@ -859,8 +886,8 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
     };
     for (area *a = sim.lowest; a != NULL; a = a->next) {
         process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
-        process.committed_bytes += bytes_of(committed_pages(a));
     }
+    process.committed_bytes += bytes_of(writable_pages());
     peak_bytes = peak_bytes > process.resident_bytes ? peak_bytes : process.resident_bytes;
     process.peak_resident_bytes = peak_bytes;
     *process_out = process;
@@ -1152,6 +1179,9 @@ static fallow_status why_no_commit(uint64_t charged_before, uint64_t mappings_be
     if (sim.charged_pages > charged_before && is_over(SIM_LIMIT_COMMIT, bytes_of(sim.charged_pages), 0)) {
         return FALLOW_ERR_COMMIT;
     }
+    if (has_data_limit() && is_over(SIM_LIMIT_DATA, bytes_of(writable_pages()), 0)) {
+        return FALLOW_ERR_COMMIT;
+    }
     return FALLOW_OK;
 }
 
@@ -1322,7 +1352,9 @@ static fallow_status decommit_range(range part, fallow__os_left *left_out)
     if (status == FALLOW_OK) {
         sim.figures.calls[SIM_ADVISE]++;
         bool has_attributes = !is_refused(SIM_ADVISE);
-        sim.figures.refused[SIM_ADVISE] += !has_attributes;
+        if (!has_attributes) {
+            count_refusal(SIM_ADVISE);
+        }
         *left_out = FALLOW__OS_LEFT_NOTHING;
         decommit_spans(part, FALLOW__OS_LEFT_NOTHING, has_attributes);
         return FALLOW_OK;
@@ -1738,11 +1770,12 @@ void fallow__os_lock_acquire(fallow__os_lock *lock)
     if (atomic_load_explicit(&ours->owner, memory_order_relaxed) == &thread_mark) {
         stop(SIM_LOCK, lock, 0, "this thread holds it already");
     }
+    unsigned looks = 0;
     while (!take_if_free(&ours->owner)) {
         if (turn_is_on()) {
             turn_block("lock", lock, UINT64_MAX);
         } else {
-            sim_host_yield();
+            let_others(&looks);
         }
     }
     atomic_fetch_add_explicit(&held_locks, 1, memory_order_relaxed);
@@ -1775,8 +1808,9 @@ void fallow__os_run_once(fallow__os_once *once, void (*initialise)(void))
         is_in_once = was_in_once;
         atomic_store(stage, 2);
     }
+    unsigned looks = 0;
     while (atomic_load(stage) != 2) {
-        let_others();
+        let_others(&looks);
     }
 }
 
@@ -1831,11 +1865,13 @@ void fallow__os_event_destroy(fallow__os_event *event)
 /* Free threads look whether they were woken, and time passes with the looks. */
 static void sleep_free(sim_event *ours, uint64_t wakes, uint64_t timeout_ns)
 {
+    unsigned looks = 0;
     for (uint64_t slept_ns = 0; atomic_load(&ours->wakes) == wakes && slept_ns < timeout_ns;) {
-        sim_host_yield();
+        let_others(&looks);
         if (timeout_ns != UINT64_MAX) {
-            slept_ns += SLEEP_NS;
-            sim_pass_time(SLEEP_NS);
+            uint64_t passed_ns = looks > LOOKS_WITHOUT_REST ? REST_NS : SLEEP_NS;
+            slept_ns += passed_ns;
+            sim_pass_time(passed_ns);
         }
     }
 }
@@ -1961,14 +1997,18 @@ static bool is_let(sim_call call, bool is_possible)
 {
     enter(call, NULL, 0);
     bool is_done = is_possible && !is_refused(call);
-    sim.figures.refused[call] += !is_done;
+    if (!is_done) {
+        count_refusal(call);
+    }
     mutex_release();
     return is_done;
 }
 
+/* In a loop that waits for another thread, so that must get its turn. */
 void fallow__os_yield(void)
 {
-    sim_host_yield();
+    unsigned looks = 0;
+    let_others(&looks);
 }
 
 bool fallow__os_at_thread_exit(void (*leave_thread)(void))
@@ -2012,6 +2052,11 @@ void sim_refuse(const sim_refusal *refusal)
         sim.refused = 0;
     }
     mutex_release();
+}
+
+uint64_t sim_refusals(void)
+{
+    return sim.refusals;
 }
 
 uint64_t sim_refused(void)
@@ -2130,7 +2175,7 @@ static struct {
 } kept;
 
 enum {
-    KEPT_USES = 64 /* so often, before its memory goes back to the host */
+    KEPT_USES = 256 /* so often, before its memory goes back to the host */
 };
 
 static void zones_release(const zone *low, const zone *high)

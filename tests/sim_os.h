@@ -77,6 +77,7 @@ typedef enum sim_call {
 typedef enum sim_limit {
     SIM_LIMIT_ADDRESSES, /* RLIMIT_AS */
     SIM_LIMIT_COMMIT,    /* CommitLimit, memory and page file */
+    SIM_LIMIT_DATA,      /* RLIMIT_DATA: what is writable; Linux only */
     SIM_LIMIT_MAPPINGS,  /* vm.max_map_count; Linux only */
     SIM_LIMIT_LOCKED,    /* RLIMIT_MEMLOCK; for SIM_IS_LOCKED */
     SIM_LIMITS
@@ -170,6 +171,9 @@ typedef struct sim_refusal {
 
 /* From now on refuse so; NULL: refuse nothing. An illegal call stops first; limits refuse what this lets through. */
 void sim_refuse(const sim_refusal *refusal);
+
+/* How many calls were refused since sim_begin, for whatever reason. */
+uint64_t sim_refusals(void);
 
 /* How many calls were refused by the latest sim_refuse(). 0 after a run means that it came through whole. */
 uint64_t sim_refused(void);

@@ -169,6 +169,7 @@ void turn_begin(const turn_options *options)
     turns.high = 1;
     turns.threads[0] = (thread){.state = THREAD_READY, .gate = sim_host_gate_create()};
     turns.is_on = true;
+    sim_host_gather(true);
 }
 
 void turn_finish(void)
@@ -176,6 +177,7 @@ void turn_finish(void)
     require(turns.self == 0 && (turns.high == 1 || turns.tell != NULL), "threads are left");
     sim_host_gate_destroy(turns.threads[0].gate);
     turns.is_on = false;
+    sim_host_gather(false);
 }
 
 static void run_thread(void *context)

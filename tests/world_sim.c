@@ -10,11 +10,12 @@ static char name[128];
 
 void world_begin(const world_options *options)
 {
-    static const size_t page_bytes[] = {4 << 10, 16 << 10, 64 << 10};
+    /* a large page costs the host as many small ones, and shows little that a small one does not */
+    static const size_t page_bytes[] = {4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 16 << 10, 64 << 10};
     test_random random = {options->seed};
     sim_options sim = {
         .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
-        .page_bytes = page_bytes[test_below(&random, 3)],
+        .page_bytes = page_bytes[test_below(&random, 8)],
         .flags = SIM_KEEP_MEMORY,
         .seed = options->seed,
         .stop = options->stop,
@@ -28,8 +29,11 @@ void world_begin(const world_options *options)
     if (test_below(&random, 8) == 0) {
         sim.flags |= SIM_NO_ADVICE;
     }
+    if (test_below(&random, 8) == 0) {
+        sim.flags |= SIM_NO_BARRIER;
+    }
     if (options->has_threads) {
-        static const uint32_t rarities[] = {0, 2, 4, 16};
+        static const uint32_t rarities[] = {0, 4, 16, 64};
         sim.flags |= SIM_INTERLEAVED;
         sim.switch_rarity = rarities[test_below(&random, 4)];
         sim.flags |= test_below(&random, 8) == 0 ? SIM_NO_BARRIER : 0;
@@ -99,8 +103,9 @@ void world_refuse(uint64_t seed)
     static const fallow__os_left lefts[] = {0, FALLOW__OS_LEFT_CHARGED, FALLOW__OS_LEFT_ACCESSIBLE};
     refusal.left = lefts[test_below(&random, 3)];
     if (test_below(&random, 2) == 0) { /* one kind of call only */
-        static const sim_call kinds[] = {SIM_RESERVE, SIM_COMMIT, SIM_COMMIT, SIM_DECOMMIT, SIM_PURGE};
-        refusal.calls = SIM_CALL(kinds[test_below(&random, 5)]);
+        static const sim_call kinds[] = {SIM_RESERVE,  SIM_COMMIT, SIM_COMMIT,         SIM_DECOMMIT,
+                                         SIM_DECOMMIT, SIM_PURGE,  SIM_AT_THREAD_EXIT, SIM_BARRIER};
+        refusal.calls = SIM_CALL(kinds[test_below(&random, 8)]);
     }
     sim_refuse(&refusal);
 }
@@ -115,9 +120,10 @@ void world_change_limit(uint64_t seed)
 {
     test_random random = {seed};
     uint64_t more = (uint64_t)1 << test_below(&random, 24);
-    switch (test_below(&random, 6)) {
+    switch (test_below(&random, 7)) {
     case 0: sim_set_limit(SIM_LIMIT_ADDRESSES, sim_reserved() + more); break;
     case 1: sim_set_limit(SIM_LIMIT_COMMIT, sim_charge() + more); break;
+    case 3: sim_set_limit(SIM_LIMIT_DATA, sim_charge() + more); break;
     case 2: sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count() + (more & 31)); break;
     default: world_lift_limits(); break;
     }
@@ -137,12 +143,7 @@ void world_take_lazy(void)
 
 uint64_t world_refused(void)
 {
-    sim_figures figures = sim_counts();
-    uint64_t refused = 0;
-    for (int call = 0; call < SIM_CALLS; call++) {
-        refused += figures.refused[call];
-    }
-    return refused;
+    return sim_refusals();
 }
 
 bool world_charge(uint64_t *bytes_out)

@@ -1,5 +1,5 @@
 /* The memory below the simulation: one PROT_NONE mapping, and SIGSEGV. */
-#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore, syscall */
+#define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore, syscall, processors */
 
 #include "../sim_host.h"
 
@@ -14,11 +14,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-    CLEARED_PAGES_MAX = 4096
+    CLEARED_PAGES_MAX = 1 << 16
 };
 
 static void require(bool is_done, const char *what)
@@ -140,7 +141,7 @@ void sim_host_set_access(void *base, size_t size_bytes, sim_host_access access)
 /* Clear what is in memory. A page of the host that is not there costs more to bring in than it is worth. */
 static void clear(char *base, size_t size_bytes)
 {
-    unsigned char vector[CLEARED_PAGES_MAX];
+    static unsigned char vector[CLEARED_PAGES_MAX]; /* the simulation has a lock */
     const size_t host_bytes = sim_host_page_bytes();
     require(mincore(base, size_bytes, vector) == 0, "sim_host: mincore");
     for (size_t i = 0; i < size_bytes / host_bytes; i++) {
@@ -152,11 +153,17 @@ static void clear(char *base, size_t size_bytes)
 
 void sim_host_zero(void *base, size_t size_bytes, sim_host_access access)
 {
-    if (is_memory_kept && access == SIM_HOST_WRITE && size_bytes / sim_host_page_bytes() <= CLEARED_PAGES_MAX) {
-        clear(base, size_bytes);
+    if (!is_memory_kept || size_bytes / sim_host_page_bytes() > CLEARED_PAGES_MAX) {
+        require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
         return;
     }
-    require(madvise(base, size_bytes, MADV_DONTNEED) == 0, "sim_host: madvise");
+    if (access != SIM_HOST_WRITE) {
+        sim_host_set_access(base, size_bytes, SIM_HOST_WRITE);
+    }
+    clear(base, size_bytes);
+    if (access != SIM_HOST_WRITE) {
+        sim_host_set_access(base, size_bytes, access);
+    }
 }
 
 size_t sim_host_resident(void *base, size_t size_bytes, size_t page_bytes)
@@ -216,9 +223,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    sched_yield();
+    if (is_rest) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    } else {
+        sched_yield();
+    }
 }
 
 int sim_host_environment(const char *name, char *buffer_out, size_t buffer_bytes)
@@ -263,6 +274,20 @@ void sim_host_thread_join(sim_host_thread *thread)
 {
     require(pthread_join(thread->id, NULL) == 0, "sim_host: pthread_join");
     free(thread);
+}
+
+void sim_host_gather(bool is_one)
+{
+    static cpu_set_t usual;
+    cpu_set_t one;
+    int here = sched_getcpu();
+    if (is_one && here >= 0 && here < CPU_SETSIZE && sched_getaffinity(0, sizeof usual, &usual) == 0) {
+        CPU_ZERO(&one);
+        CPU_SET(here, &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+    } else if (!is_one && CPU_COUNT(&usual) > 0) {
+        (void)sched_setaffinity(0, sizeof usual, &usual);
+    }
 }
 
 struct sim_host_gate {

@@ -133,9 +133,13 @@ void sim_host_watch(bool (*is_write_fine)(void *address))
     }
 }
 
-void sim_host_yield(void)
+void sim_host_yield(bool is_rest)
 {
-    SwitchToThread();
+    if (is_rest) {
+        Sleep(1);
+    } else {
+        SwitchToThread();
+    }
 }
 
 /* The C library's getenv does not tell an empty variable. */
@@ -180,6 +184,11 @@ void sim_host_thread_join(sim_host_thread *thread)
     require(WaitForSingleObject(thread->handle, INFINITE) == WAIT_OBJECT_0, "WaitForSingleObject");
     CloseHandle(thread->handle);
     free(thread);
+}
+
+void sim_host_gather(bool is_one)
+{
+    (void)is_one;
 }
 
 /* The handle itself. */
