@@ -156,6 +156,14 @@ static void twice_in_no_order(void)
     free_wrongly(runs[7 * 5 % COUNT], size, ALREADY_FREE);
 }
 
+/* It was taken from the slot above the one that it is put into: there it must not be found again. */
+static void twice_next_to_the_top(void)
+{
+    prepare_trusted();
+    give(runs[COUNT - 2], size);
+    free_wrongly(runs[COUNT - 2], size, ALREADY_FREE);
+}
+
 static void twice_the_longest_that_is_kept(void)
 {
     prepare();
@@ -396,36 +404,31 @@ static void never_taken(void)
 
 static void shrink_it(void)
 {
-    fallow_arena_shrink(arena, runs[4], size, size - page);
+    fallow_arena_shrink(arena, runs[0], size, size - page);
 }
 
 static void split_it(void)
 {
-    fallow_arena_split(arena, runs[4], size, page);
+    fallow_arena_split(arena, runs[0], size, page);
 }
 
-/* Make room behind it first; the runs lie side by side. */
+/* There is room behind it: it is the highest of them. */
 static void extend_it(void)
 {
-    fallow_run behind = {.base = runs[5], .size_bytes = size};
-    for (int i = 0; i < COUNT; i++) {
-        behind.base = runs[i] == runs[4] + size ? runs[i] : behind.base;
-    }
-    fallow_arena_free_many(arena, &behind, 1);
-    if (fallow_arena_extend(arena, runs[4], size, size + page) != FALLOW_OK) {
+    if (fallow_arena_extend(arena, runs[0], size, size + page) != FALLOW_OK) {
         fputs("not extended\n", stderr);
     }
 }
 
 static void free_it_past_the_cache(void)
 {
-    fallow_run run = {.base = runs[4], .size_bytes = size};
+    fallow_run run = {.base = runs[0], .size_bytes = size};
     fallow_arena_free_many(arena, &run, 1);
 }
 
 static void free_it_and_flush(void)
 {
-    give(runs[4], size);
+    give(runs[0], size);
     fallow_arena_flush_thread(arena);
 }
 
@@ -436,7 +439,8 @@ static void in_another_thread(void *context, unsigned index)
     (*change)();
 }
 
-/* Then free it with the size that it had, at once or after others of that size. */
+/* Then free it with the size that it had, at once or after others of that size. It was taken first: where runs come back
+ * in the order they were taken in, it is the next one. */
 static void changed(void (*change)(void), bool is_elsewhere, bool is_later, const char *reason)
 {
     prepare_trusted();
@@ -446,10 +450,10 @@ static void changed(void (*change)(void), bool is_elsewhere, bool is_later, cons
         change();
     }
     if (is_later) {
-        give(runs[9], size);
-        give(runs[8], size);
+        give(runs[COUNT - 1], size);
+        give(runs[COUNT - 2], size);
     }
-    free_wrongly(runs[4], size, reason);
+    free_wrongly(runs[0], size, reason);
 }
 
 #define CHANGED(name, change, reason)            \
@@ -480,7 +484,7 @@ CHANGED(freed_and_flushed, free_it_and_flush, ALREADY_FREE)
 
 static void give_it(void)
 {
-    give(runs[4], size);
+    give(runs[0], size);
 }
 
 /* The other thread has ended, and what it kept is free. */
@@ -534,7 +538,7 @@ static void decommitted_then_freed_twice(void)
 
 static const test_child_case cases[] = {
     CASE(twice), CASE(twice_after_a_hit), CASE(twice_spelled_otherwise), CASE(twice_last_in_first_out),
-    CASE(twice_first_in_first_out), CASE(twice_in_no_order), CASE(twice_the_longest_that_is_kept),
+    CASE(twice_first_in_first_out), CASE(twice_in_no_order), CASE(twice_next_to_the_top), CASE(twice_the_longest_that_is_kept),
     CASE(twice_what_is_too_long_to_keep), CASE(twice_with_a_flush_between), CASE(twice_with_a_trim_between),
     CASE(many_then_once), CASE(many_then_once_with_others_between), CASE(once_then_many), CASE(twice_in_many),
     CASE(latest_free), CASE(latest_free_many), CASE(latest_extend), CASE(latest_shrink), CASE(latest_split),

@@ -200,12 +200,17 @@ static void arenas_in_turn(void **state)
             int i = round / 3 % ARENAS;
             fallow_arena *old = arenas[i];
             fallow_arena_stats s;
+            assert_int_equal(fallow_arena_alloc(old, size_bytes, &bases[i]), FALLOW_OK); /* the latest of this thread */
+            fallow_arena_free(old, bases[i], size_bytes);
             fallow_arena_destroy(old);
             assert_int_equal(fallow_arena_create(&options, &arenas[i]), FALLOW_OK);
             again += arenas[i] == old;
+            assert_int_equal(fallow_arena_alloc(arenas[i], size_bytes, &bases[i]), FALLOW_OK);
             fallow_arena_read_stats(arenas[i], &s);
             assert_int_equal(s.cached_bytes, 0);
-            assert_int_equal(s.run_count, 0);
+            assert_int_equal(s.run_count, 1);
+            assert_int_equal(s.in_use_bytes, size_bytes);
+            fallow_arena_free(arenas[i], bases[i], size_bytes);
         }
     }
     assert_true(again != 0);
