@@ -351,14 +351,14 @@ static void half_a_page(void)
 static void odd_null(void)
 {
     prepare_trusted();
-    free_wrongly((char *)NULL + 1, size, NOT_ADDRESS);
+    free_wrongly((void *)(uintptr_t)1, size, NOT_ADDRESS);
 }
 
 /* Where no run of this size was ever kept. */
 static void odd_null_and_no_stack(void)
 {
     prepare_trusted();
-    free_wrongly((char *)NULL + 1, 3 * size, NOT_ADDRESS);
+    free_wrongly((void *)(uintptr_t)1, 3 * size, NOT_ADDRESS);
 }
 
 static void of_the_stack(void)
