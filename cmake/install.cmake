@@ -1,10 +1,14 @@
-# Header, library, CMake package, fallow.pc, the fallow command.
+# Header, libraries, CMake package, fallow.pc, the fallow command, manual pages, licence.
 
 include(CMakePackageConfigHelpers)
 
 install(FILES include/fallow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(TARGETS fallow EXPORT fallow-targets)
+install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+install(TARGETS fallow EXPORT fallow-${fallow_kind}-targets)
+if(TARGET fallow_static)
+    install(TARGETS fallow_static EXPORT fallow-static-targets)
+endif()
 if(TARGET fallow_tool)
     install(TARGETS fallow_tool)
 endif()
@@ -12,12 +16,29 @@ if(TARGET fallow_record)
     install(TARGETS fallow_record DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 
-# The static and the shared library can live in one prefix: each has its own file of targets, fallowConfig.cmake picks.
+# Manual pages, made from fallow.h and the text of `fallow help`; the script needs a Unix shell.
+if(CMAKE_HOST_UNIX AND NOT WIN32)
+    execute_process(COMMAND ${PROJECT_SOURCE_DIR}/script/man ${CMAKE_CURRENT_BINARY_DIR}/man
+        COMMAND_ERROR_IS_FATAL ANY)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+        include/fallow.h tools/fallow/main.c script/man)
+    install(DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/man/man3 DESTINATION ${CMAKE_INSTALL_MANDIR})
+    if(TARGET fallow_tool)
+        install(DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/man/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
+    endif()
+endif()
+
+# Each library has a file of targets of its own, so that they may also be installed one after the other in one prefix;
+# fallowConfig.cmake picks.
 set(fallow_package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/fallow)
-install(EXPORT fallow-targets
-    FILE fallow-${fallow_kind}-targets.cmake
-    NAMESPACE fallow::
-    DESTINATION ${fallow_package_directory})
+foreach(kind static shared)
+    if(TARGET fallow::${kind})
+        install(EXPORT fallow-${kind}-targets
+            FILE fallow-${kind}-targets.cmake
+            NAMESPACE fallow::
+            DESTINATION ${fallow_package_directory})
+    endif()
+endforeach()
 configure_package_config_file(cmake/fallowConfig.cmake.in fallowConfig.cmake
     INSTALL_DESTINATION ${fallow_package_directory}
     NO_SET_AND_CHECK_MACRO)

@@ -398,11 +398,15 @@ typedef struct fallow_run_options {
 /* Values of fallow_arena_options.thread_cache_bytes. */
 #define FALLOW_CACHE_NONE SIZE_MAX /* no thread caches: strict lowest-address placement */
 
+/* When the memory of free pages goes back without being asked for. Never more than 1 % of the time of one CPU. */
 typedef enum fallow_scavenge {
     FALLOW_SCAVENGE_DEFAULT = 0,
-    FALLOW_SCAVENGE_OFF = 1,
-    FALLOW_SCAVENGE_ASSIST = 2,
-    FALLOW_SCAVENGE_THREAD = 3
+    FALLOW_SCAVENGE_OFF = 1, /* never: in fallow_arena_trim and fallow_arena_scavenge only */
+    FALLOW_SCAVENGE_ASSIST =
+        2,                     /* now and then a call that frees or grows gives 2 MiB back; an idle program keeps all */
+    FALLOW_SCAVENGE_THREAD = 3 /* a thread of the library does, for all arenas that want it: started when there is first
+                                   something to give back, asleep while there is nothing, gone with the last such arena.
+                                   after_decommit is called from it. Where it cannot be started, as ASSIST */
 } fallow_scavenge;
 
 /* Flags of fallow_arena_options. */
@@ -424,22 +428,26 @@ typedef struct fallow_arena_options {
                                   and FIXED set */
     size_t page_bytes;         /* a power of two from the OS page to 2 MiB; 0 = 8 KiB or the OS page if larger */
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
-    size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = no limit */
+    size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = FALLOW_LIMIT, else none */
     size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what
                                   runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing
                                 */
-    unsigned retain_percent;   /* 0 to 1000; for the scavenger, which this version does not have: checked, unused */
-    unsigned purge_delay_ms;   /* likewise */
-    fallow_purge purge;        /* how free memory is given back; DEFAULT = FALLOW_MADVISE, else DONTNEED */
-    fallow_scavenge scavenge;  /* this version gives memory back in fallow_arena_trim only: every value acts as OFF */
-    const char *name;          /* optional; at most FALLOW_NAME_BYTES - 1 bytes */
-    uint32_t flags;            /* FALLOW_ARENA_* */
+    unsigned retain_percent; /* free memory that is kept, in percent of the peak of what is in use; 1 to 1000, 0 = 10 */
+    unsigned purge_delay_ms; /* the peak is that of the last one to two of these times: memory freed for good goes
+                                  back after them; 0 = 500 */
+    fallow_purge purge;      /* how free memory is given back; DEFAULT = FALLOW_MADVISE, else DONTNEED */
+    fallow_scavenge scavenge; /* when; DEFAULT = FALLOW_SCAVENGE, else ASSIST */
+    const char *name;         /* optional; at most FALLOW_NAME_BYTES - 1 bytes */
+    uint32_t flags;           /* FALLOW_ARENA_* */
 
     /* Called before the arena commits memory, its bookkeeping included; false refuses, and the call that needed the
-     * memory fails with FALLOW_ERR_LIMIT. Optional. Called with the arena's lock held: must not call the arena. */
+     * memory fails with FALLOW_ERR_LIMIT. Optional. No lock is held, and other threads go on meanwhile; but whoever
+     * needs memory or gives it back waits until it returns. So it may call what only looks (owns, run_of, read_stats,
+     * check), and nothing else of this arena. */
     bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);
     /* Called after memory is no longer committed: after a decommit, after a commit that was granted but failed, and for
-     * the rest at destroy, so that what was granted and what was taken back add up. Optional; same rule. */
+     * the rest at destroy, so that what was granted and what was taken back add up. Optional; same rule, and at destroy
+     * nothing at all of this arena. */
     void (*after_decommit)(void *callback_context, void *base, size_t size_bytes);
     void *callback_context; /* handed to both */
 } fallow_arena_options;
@@ -585,7 +593,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *aren
  *   released_bytes_out   optional; the bytes given back by this call. Pages already purged with FREE are not counted
  *
  * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
- * Cost     one system call for each free piece, and the time to give the memory back. The arena is locked meanwhile
+ * Cost     a system call for each free piece of up to 16 MiB, and the time to give the memory back. Other threads go
+ *          on meanwhile; one that needs new memory waits for the end of a piece
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
                                                             size_t *released_bytes_out);
@@ -594,6 +603,39 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena,
  *
  * Since    0.1 */
 FALLOW_API void fallow_arena_flush_thread(fallow_arena *arena);
+
+/* Give memory of free pages back for a while, in the arena's purge mode: what is held above retain_percent of what is
+ * in use now, whole 2 MiB from the highest address down first, then smaller pieces. For a program with a loop of its
+ * own, which calls this when it has time.
+ *
+ *   budget_ns            stop after the piece with which this is used up; a piece has up to 2 MiB, 0 = one
+ *   released_bytes_out   optional; the bytes given back by this call
+ *
+ * Neither purge_delay_ms nor the pace of the scavenger is heeded: the program knows better. The next call goes on where
+ * this one has stopped.
+ *
+ * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
+ * Cost     budget_ns and up to 0.1 ms. Other threads go on meanwhile
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns,
+                                                                size_t *released_bytes_out);
+
+/* Why an arena keeps the memory of free pages at this moment: the first of these that holds. */
+typedef enum fallow_retained {
+    FALLOW_RETAINED_NOTHING = 0, /* it keeps none */
+    FALLOW_RETAINED_GOAL = 1,    /* not more than retain_percent of what is in use */
+    FALLOW_RETAINED_OFF = 2,     /* FALLOW_SCAVENGE_OFF: it waits for fallow_arena_trim or fallow_arena_scavenge */
+    FALLOW_RETAINED_DELAY = 3,   /* it was in use a moment ago: purge_delay_ms */
+    FALLOW_RETAINED_PACE = 4,    /* giving it back has cost its share of time for now */
+    FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once */
+    FALLOW_RETAINED_DUE = 6      /* it will go with the next step */
+} fallow_retained;
+
+/* What was given back in one way, since the arena was created. */
+typedef struct fallow_given_back {
+    uint64_t calls; /* of the system */
+    uint64_t bytes;
+} fallow_given_back;
 
 /* Where an arena's bytes are. All counted by page state; at every moment
  *
@@ -620,6 +662,16 @@ typedef struct fallow_arena_stats {
     uint64_t commit_calls;      /* how often the system was asked to commit */
     uint64_t purge_calls;       /* how often it was asked to purge or decommit */
     fallow_purge purge;         /* the mode in force: never DEFAULT */
+    fallow_scavenge scavenge;   /* likewise */
+    size_t limit_bytes;         /* in force; 0 = none */
+    size_t map_count;           /* mappings that the arena is made of, about */
+    uint64_t avoided_decommits; /* done as DONTNEED, so that map_count stays far from what a process may have */
+    uint64_t os_ns;             /* time spent in commit and purge calls */
+
+    fallow_given_back by_dontneed; /* what purge_calls have given back, by how it was done */
+    fallow_given_back by_free;
+    fallow_given_back by_decommit;
+    fallow_retained why_retained; /* what retained_bytes wait for */
 } fallow_arena_stats;
 
 /* Read the figures of one moment.
@@ -669,6 +721,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
  *   FALLOW_DEBUG=check                      every run is looked for in all thread caches when it is freed or changed, so
  *                                           that each one freed twice stops the program; slow
+ *   FALLOW_LIMIT=512M, FALLOW_LIMIT=50%     what limit_bytes 0 means, for each arena; percent are of the memory that
+ *                                           the process may have, in its cgroup or job too
+ *   FALLOW_SCAVENGE=off|assist|thread       what FALLOW_SCAVENGE_DEFAULT means
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
@@ -696,7 +751,9 @@ typedef struct fallow_system {
     bool is_purge_from_environment;   /* FALLOW_MADVISE said so */
     size_t reserve_bytes;             /* what reserve_bytes 0 means now */
     bool is_reserve_from_environment; /* FALLOW_RESERVE said so */
-    char environment_error[240];      /* "" or what is wrong with which variable */
+    fallow_scavenge scavenge;         /* what FALLOW_SCAVENGE_DEFAULT means now: FALLOW_SCAVENGE, else ASSIST */
+    size_t limit_bytes;               /* what limit_bytes 0 means now: FALLOW_LIMIT, else 0, no limit */
+    char environment_error[160];      /* "" or what is wrong with which variable */
 } fallow_system;
 
 /* Tell what this system allows and what is in force.

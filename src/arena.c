@@ -41,6 +41,8 @@
  *
  * The only file that sees both pages.h and os.h. */
 #include <assert.h>
+#include <limits.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "arenas.h"
@@ -49,6 +51,7 @@
 #include "config.h"
 #include "os.h"
 #include "pages.h"
+#include "scavenge.h"
 #include "status.h"
 
 enum {
@@ -63,8 +66,13 @@ enum {
     CACHE_SEARCH = 16,              /* long runs that are looked through for one that comes back */
     CACHE_SHARE = 64,               /* and no more than one part in so many of what the arena can have */
     FOUND_BYTES_LEAST = 2 << 20,    /* so much in other threads' caches is worth taking back before the arena grows */
-    RELEASE_BYTES = 16 << 20,       /* given back at a time: half a millisecond for which others may wait */
-    ZERO_PIECES = 16                /* pieces that ZEROED clears one by one; the rest in one go */
+    SCAVENGE_BYTES = 2 << 20,       /* at a time by the scavenger: a huge page */
+    DENSE_PAGES = FALLOW__CHUNK_PAGES / 32 * 31, /* a chunk of which more is in use is dense */
+    SWEEP_LOOKS = 64,                            /* free ranges looked at with the lock held */
+    MAP_SHARE = 4,            /* an arena makes no more than one in so many of the mappings a process may have */
+    EDGES_UNCHECKED = 1024,   /* so few are no reason to ask how many there may be */
+    RELEASE_BYTES = 16 << 20, /* given back at a time: half a millisecond for which others may wait */
+    ZERO_PIECES = 16          /* pieces that ZEROED clears one by one; the rest in one go */
 };
 
 #define ALL_ARENA_FLAGS                                                                               \
@@ -89,6 +97,7 @@ typedef struct part {
     uint64_t *fresh;
     uint64_t fresh_count;  /* bits set in fresh */
     size_t metadata_bytes; /* bookkeeping that is committed */
+    uint64_t edges;        /* where accessible pages and others meet: about as many mappings lie behind each other */
     fallow__pages pages;
     fallow__mark mark; /* for those who look at mappings */
 } part;
@@ -100,6 +109,16 @@ typedef struct piece {
     uint64_t count;
     fallow__page_state state;
 } piece;
+
+/* Where the scavenger is on its way down through the free memory. */
+typedef struct sweep {
+    part *part;     /* NULL: at the end of a pass */
+    uint64_t below; /* page */
+    bool is_begun;
+    bool is_in_parts; /* the second pass: whole pieces are done */
+    bool spares_dense;
+    bool has_spared;
+} sweep;
 
 struct fallow_arena {
     fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
@@ -116,9 +135,14 @@ struct fallow_arena {
     size_t reserve_bytes; /* what a further part asks for first */
     uint64_t grow_pages;
     size_t limit_bytes;
-    size_t peak_in_use_pages;
+    size_t peak_in_use_pages; /* before this interval of the scavenger */
     uint64_t commit_calls;
-    uint64_t purge_calls;
+    fallow_given_back given_back[FALLOW_PURGE_DECOMMIT + 1]; /* by fallow_purge */
+    uint64_t avoided_decommits;
+    uint64_t os_ns;       /* spent in calls of the system */
+    uint64_t edge_budget; /* 0 = not looked up yet */
+    sweep sweep;
+    fallow__scavenger scavenger;
     fallow_purge purge;    /* never DEFAULT */
     uint32_t flags;        /* FALLOW_ARENA_* */
     uint32_t region_flags; /* of every part */
@@ -258,8 +282,8 @@ static inline void arena_note_peak(fallow_arena *arena)
     for (const part *p = arena->oldest; p != NULL; p = p->next) {
         in_use += p->pages.state_pages[FALLOW__START] + p->pages.state_pages[FALLOW__REST];
     }
-    if (in_use > arena->peak_in_use_pages) {
-        arena->peak_in_use_pages = (size_t)in_use;
+    if (in_use > arena->scavenger.peak_pages) {
+        arena->scavenger.peak_pages = in_use;
     }
 }
 
@@ -289,6 +313,32 @@ static uint64_t range_count(fallow__pages *pages, uint64_t first, uint64_t count
         total += range_pages;
     }
     return total;
+}
+
+/* --- edges -------------------------------------------------------------------------------------------------- */
+
+static bool is_accessible_page(const fallow_arena *arena, const part *p, uint64_t page)
+{
+    return page < p->plan.page_count && (FALLOW__STATES(page_state(arena, p, page)) & STATES_ACCESSIBLE) != 0;
+}
+
+/* How many of the two neighbours of [first, limit) are accessible. */
+static unsigned accessible_neighbours(const fallow_arena *arena, const part *p, uint64_t first, uint64_t limit)
+{
+    return (first != 0 && is_accessible_page(arena, p, first - 1)) + is_accessible_page(arena, p, limit);
+}
+
+/* All of [first, limit) becomes accessible, or NONE: each maximal range that changes makes an edge where its neighbour
+ * stays what it was, and ends one where the neighbour is alike now. Before the pages are told. */
+static void edges_count(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, bool is_committed)
+{
+    uint64_t range_first;
+    uint64_t range_pages;
+    unsigned changing = is_committed ? STATES_NONE : STATES_ACCESSIBLE;
+    for (uint64_t page = first; next_range(&p->pages, &page, limit, changing, &range_first, &range_pages);) {
+        unsigned neighbours = accessible_neighbours(arena, p, range_first, range_first + range_pages);
+        p->edges += is_committed ? 2 - 2 * (uint64_t)neighbours : 2 * (uint64_t)neighbours - 2;
+    }
 }
 
 /* --- the turn, and what is done without the lock ----------------------------------------------------------- */
@@ -363,10 +413,13 @@ static void taken_back(fallow_arena *arena, void *base, size_t size_bytes)
 static fallow_status system_commit(fallow_arena *arena, const part *p, void *base, size_t size_bytes,
                                    fallow__os_error *error)
 {
-    arena->commit_calls++;
     fallow__os_lock_release(&arena->lock);
+    uint64_t start_ns = fallow__os_clock_ns();
     fallow_status status = fallow__os_commit(&p->region, base, size_bytes, error);
+    uint64_t end_ns = fallow__os_clock_ns();
     fallow__os_lock_acquire(&arena->lock);
+    arena->commit_calls++;
+    arena->os_ns += end_ns - start_ns;
     return status;
 }
 
@@ -374,8 +427,11 @@ static fallow_status system_decommit(fallow_arena *arena, const part *p, void *b
                                      fallow__os_left *left_out, fallow__os_error *error)
 {
     fallow__os_lock_release(&arena->lock);
+    uint64_t start_ns = fallow__os_clock_ns();
     fallow_status status = fallow__os_decommit(&p->region, base, size_bytes, left_out, error);
+    uint64_t end_ns = fallow__os_clock_ns();
     fallow__os_lock_acquire(&arena->lock);
+    arena->os_ns += end_ns - start_ns;
     return status;
 }
 
@@ -383,8 +439,11 @@ static fallow_status system_purge(fallow_arena *arena, const part *p, void *base
                                   bool *is_zero_out, bool *is_committed_out, fallow__os_error *error)
 {
     fallow__os_lock_release(&arena->lock);
+    uint64_t start_ns = fallow__os_clock_ns();
     fallow_status status = fallow__os_purge(&p->region, base, size_bytes, purge, is_zero_out, is_committed_out, error);
+    uint64_t end_ns = fallow__os_clock_ns();
     fallow__os_lock_acquire(&arena->lock);
+    arena->os_ns += end_ns - start_ns;
     return status;
 }
 
@@ -620,6 +679,8 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
     for (;;) {
         fallow_status status = range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
+            edges_count(arena, p, first, limit, true);
+            arena->scavenger.countdown -= (int64_t)(limit - first);
             range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
             return FALLOW_OK;
         }
@@ -628,6 +689,60 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
         }
         limit = needed + (limit - needed) / 2;
     }
+}
+
+/* --- what threads keep ---------------------------------------------------------------------------------------- */
+
+/* Free single pages: those that lie in the same 64 at once. */
+static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count;) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
+        uint64_t first = page - page % 64;
+        uint64_t room = p->plan.page_count - first; /* behind its last page another part may lie */
+        uint64_t runs = 0;
+        room = room < 64 ? room : 64;
+        do {
+            runs |= (uint64_t)1 << (page % 64);
+            i++;
+            page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
+        } while (page - first < room);
+        fallow__pages_free_each(&p->pages, first, runs);
+    }
+}
+
+/* Runs leave a cache: now they are free. */
+static void arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
+{
+    fallow_arena *arena = context;
+    uint64_t page_count = pages_up(arena, size_bytes);
+    if (page_count == 1) {
+        pages_drop(arena, items, count);
+    }
+    for (uint32_t i = 0; i < count && page_count > 1; i++) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        uint64_t first = page_of(arena, p, fallow__item_base(items[i]));
+        if (!fallow__pages_free_short(&p->pages, first, page_count)) {
+            fallow__pages_free(&p->pages, first, page_count);
+        }
+    }
+    arena->scavenger.countdown -= (int64_t)(count * page_count);
+    fallow__caches_changed(&arena->caches);
+}
+
+/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
+ * that run keep theirs. The lock is let go. */
+static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
+{
+    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
+    for (fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
+        bool is_own = cache->owner == &fallow__here;
+        if (is_own ? !is_others_only : is_stopped || cache->owner == NULL) {
+            fallow__cache_empty(cache, arena_drop, arena);
+        }
+    }
+    fallow__caches_go_on(&arena->caches);
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
@@ -644,11 +759,21 @@ static void piece_take_out(fallow_arena *arena, piece what)
 static void piece_put_back(fallow_arena *arena, fallow__page_state state)
 {
     piece what = arena->out;
+    if (state == FALLOW__FREE_NONE) {
+        what.part->edges +=
+            2 * (uint64_t)accessible_neighbours(arena, what.part, what.first, what.first + what.count) - 2;
+    }
     arena->out.count = 0;
     fallow__pages_free(&what.part->pages, what.first, what.count);
     if (state != FALLOW__FREE_NONE) {
         fallow__pages_set_free(&what.part->pages, what.first, what.count, state);
     }
+}
+
+static void note_given_back(fallow_arena *arena, fallow_purge way, size_t size_bytes)
+{
+    arena->given_back[way].calls++;
+    arena->given_back[way].bytes += size_bytes;
 }
 
 /* Decommit a piece, and write down what came of it. */
@@ -659,7 +784,6 @@ static fallow_status piece_decommit(fallow_arena *arena, piece what, fallow__pag
     void *base = page_address(arena, what.part, what.first);
     size_t size_bytes = pages_bytes(arena, what.count);
     *state_out = what.state;
-    arena->purge_calls++;
     piece_take_out(arena, what);
     fallow_status status = system_decommit(arena, what.part, base, size_bytes, &left, error);
     if (!is_accessible(left)) {
@@ -668,6 +792,7 @@ static fallow_status piece_decommit(fallow_arena *arena, piece what, fallow__pag
     } else if (memory_is_gone(left)) {
         *state_out = FALLOW__FREE_ZERO;
     }
+    note_given_back(arena, FALLOW_PURGE_DECOMMIT, *state_out != what.state ? size_bytes : 0);
     piece_put_back(arena, *state_out);
     return status;
 }
@@ -680,7 +805,6 @@ static fallow_status piece_purge(fallow_arena *arena, piece what, fallow_purge p
     void *base = page_address(arena, what.part, what.first);
     size_t size_bytes = pages_bytes(arena, what.count);
     *state_out = what.state;
-    arena->purge_calls++;
     piece_take_out(arena, what);
     fallow_status status = system_purge(arena, what.part, base, size_bytes, purge, &is_zero, &is_committed, error);
     if (status == FALLOW_OK) {
@@ -689,8 +813,32 @@ static fallow_status piece_purge(fallow_arena *arena, piece what, fallow_purge p
         taken_back(arena, base, size_bytes);
         *state_out = FALLOW__FREE_NONE;
     }
+    note_given_back(arena, purge, *state_out != what.state ? size_bytes : 0);
     piece_put_back(arena, *state_out);
     return status;
+}
+
+/* May a range of accessible pages be decommitted? Not where it would split a mapping, and the arena has made as many as
+ * it may: the process needs some to go on, and a malloc that gets none returns NULL. The turn is ours; the lock is let
+ * go when this is first a question. */
+static bool may_decommit(fallow_arena *arena, const part *where, uint64_t first, uint64_t limit)
+{
+    uint64_t edges = 0;
+    for (const part *p = arena->oldest; p != NULL; p = p->next) {
+        edges += p->edges;
+    }
+    if (edges < EDGES_UNCHECKED || accessible_neighbours(arena, where, first, limit) < 2) {
+        return true;
+    }
+    if (arena->edge_budget == 0) {
+        fallow_system system;
+        fallow__os_lock_release(&arena->lock);
+        fallow__os_system(&system);
+        fallow__os_lock_acquire(&arena->lock);
+        arena->edge_budget = system.map_count_limit / MAP_SHARE;
+        arena->edge_budget += arena->edge_budget == 0; /* not known, or very few */
+    }
+    return edges < arena->edge_budget;
 }
 
 /* Purge or decommit a piece. A decommit that could only give the memory back counts as done: that is what was asked
@@ -701,6 +849,14 @@ static fallow_status piece_release(fallow_arena *arena, piece what, fallow_purge
 {
     if (*purge_inout != FALLOW_PURGE_DECOMMIT) {
         return piece_purge(arena, what, *purge_inout, state_out, error);
+    }
+    if (!may_decommit(arena, what.part, what.first, what.first + what.count)) {
+        *state_out = what.state;
+        if (what.state == FALLOW__FREE_ZERO) {
+            return FALLOW_OK; /* it has no memory to give */
+        }
+        arena->avoided_decommits++;
+        return piece_purge(arena, what, FALLOW_PURGE_DONTNEED, state_out, error);
     }
     fallow_status status = piece_decommit(arena, what, state_out, error);
     if (status != FALLOW_OK && (FALLOW__STATES(what.state) & FALLOW__STATES_OLD) != 0 && *state_out != what.state) {
@@ -772,6 +928,275 @@ static fallow_status arena_release(fallow_arena *arena, release *what, fallow__o
     return FALLOW_OK;
 }
 
+/* --- the scavenger's way ------------------------------------------------------------------------------------ */
+
+/* From the top, newest part first, in two passes: whole pieces of SCAVENGE_BYTES, which may be huge pages, then what is
+ * left. A chunk that is nearly full is spared in one sweep and not in the next: what is free in it is likely to be
+ * taken soon, and giving it back would break a huge page for little. Sweeps end at the bottom; the next one begins with
+ * the next interval. */
+
+static bool sweep_is_over(const sweep *s)
+{
+    return s->is_begun && s->part == NULL && s->is_in_parts;
+}
+
+static void sweep_begin(fallow_arena *arena, bool spares_dense)
+{
+    arena->sweep = (sweep){
+        .part = arena->newest,
+        .below = arena->newest->plan.page_count,
+        .is_begun = true,
+        .spares_dense = spares_dense,
+    };
+}
+
+static void sweep_end(sweep *s)
+{
+    s->part = NULL;
+    s->is_in_parts = true;
+}
+
+/* No more in this part. */
+static void sweep_next_part(fallow_arena *arena, sweep *s)
+{
+    s->part = s->part->previous;
+    if (s->part == NULL && !s->is_in_parts) {
+        s->is_in_parts = true;
+        s->part = arena->newest;
+    }
+    s->below = s->part != NULL ? s->part->plan.page_count : 0;
+}
+
+static bool chunk_is_dense(part *p, uint64_t page)
+{
+    uint64_t first = fallow__align_down(page, FALLOW__CHUNK_PAGES);
+    uint64_t count = p->plan.page_count - first;
+    count = count < FALLOW__CHUNK_PAGES ? count : FALLOW__CHUNK_PAGES;
+    return range_count(&p->pages, first, count, FALLOW__STATES_USED) > DENSE_PAGES;
+}
+
+/* The next piece on the way down; false: the sweep is over, or enough was looked at for once. The turn is ours. */
+static bool sweep_next(fallow_arena *arena, piece *what_out)
+{
+    sweep *s = &arena->sweep;
+    uint64_t step = SCAVENGE_BYTES >> arena->page_shift;
+    for (unsigned looks = 0; looks < SWEEP_LOOKS && s->part != NULL; looks++) {
+        uint64_t first;
+        uint64_t count;
+        if (!fallow__pages_last_range(&s->part->pages, s->below, FALLOW__STATES(FALLOW__FREE_DIRTY), &first, &count)) {
+            sweep_next_part(arena, s);
+            continue;
+        }
+        uint64_t end = first + count;
+        uint64_t whole_end = fallow__align_down(end, step);
+        bool is_whole = whole_end >= first + step;
+        if (!s->is_in_parts && !is_whole) {
+            s->below = first;
+            continue;
+        }
+        uint64_t cut = s->is_in_parts ? fallow__align_down(end - 1, step) : whole_end - step;
+        end = s->is_in_parts ? end : whole_end;
+        first = first > cut ? first : cut;
+        s->below = first;
+        if (s->is_in_parts && s->spares_dense && chunk_is_dense(s->part, end - 1)) {
+            s->has_spared = true;
+            continue;
+        }
+        *what_out = (piece){.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
+        return true;
+    }
+    return false;
+}
+
+static uint64_t arena_in_use_pages(const fallow_arena *arena)
+{
+    return arena_state_pages(arena, FALLOW__STATES_IN_USE);
+}
+
+static uint64_t arena_retained_pages(const fallow_arena *arena)
+{
+    return arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY));
+}
+
+/* Is more free memory kept than there should be? */
+static bool arena_has_excess(const fallow_arena *arena, bool is_patient)
+{
+    uint64_t in_use = arena_in_use_pages(arena);
+    uint64_t retained = arena_retained_pages(arena);
+    return retained != 0 && in_use + retained > fallow__scavenger_goal(&arena->scavenger, in_use, is_patient);
+}
+
+static void arena_tick(fallow_arena *arena, uint64_t now_ns)
+{
+    uint64_t peak = arena->scavenger.peak_pages;
+    bool is_interval = fallow__scavenger_tick(&arena->scavenger, now_ns, arena_in_use_pages(arena));
+    arena->peak_in_use_pages = peak > arena->peak_in_use_pages ? (size_t)peak : arena->peak_in_use_pages;
+    if (!arena->sweep.is_begun || (is_interval && sweep_is_over(&arena->sweep))) {
+        sweep_begin(arena, !arena->sweep.has_spared);
+    }
+}
+
+/* A stretch of scavenging. */
+typedef struct stretch {
+    bool is_patient; /* heeds delay and pace; else the program has asked for it, here and now */
+    bool gives_way;  /* others who wait for the turn get it between two pieces */
+    unsigned most;   /* pieces, or looks without one */
+    uint64_t budget_ns;
+    uint64_t pages; /* given back so far */
+} stretch;
+
+/* Give back what is above the goal. The turn is ours; the lock is let go. */
+static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__os_error *error)
+{
+    uint64_t start_ns = fallow__os_clock_ns();
+    bool is_anew = false;
+    for (unsigned done = 0; done < how->most; done++) {
+        uint64_t now_ns = fallow__os_clock_ns();
+        arena_tick(arena, now_ns);
+        bool may_go_on = how->is_patient ? fallow__scavenger_may_pay(&arena->scavenger, now_ns)
+                                         : done == 0 || now_ns - start_ns < how->budget_ns;
+        if (!may_go_on || !arena_has_excess(arena, how->is_patient)) {
+            break;
+        }
+        arena->sweep.spares_dense &= how->is_patient;
+        if (sweep_is_over(&arena->sweep)) {
+            if (how->is_patient || is_anew) {
+                break;
+            }
+            sweep_begin(arena, false);
+            is_anew = true;
+        }
+        piece what;
+        if (sweep_next(arena, &what)) {
+            fallow_purge purge = arena->purge;
+            fallow__page_state state;
+            uint64_t os_ns = arena->os_ns;
+            fallow_status status = piece_release(arena, what, &purge, &state, error);
+            how->pages += state != what.state ? what.count : 0;
+            fallow__scavenger_pay(&arena->scavenger, how->is_patient ? arena->os_ns - os_ns : 0);
+            if (status != FALLOW_OK) {
+                sweep_end(&arena->sweep); /* as soon again as if all had been given back */
+                return status;
+            }
+        } else {
+            fallow__os_lock_release(&arena->lock); /* many small ranges: let others in */
+            fallow__os_lock_acquire(&arena->lock);
+        }
+        if (how->gives_way) {
+            turn_give_way(arena);
+        }
+    }
+    return FALLOW_OK;
+}
+
+/* So many pages were freed or committed: is it time for a look? The lock is held; the look is for when it is not. */
+static inline bool look_is_due(fallow_arena *arena, uint64_t pages)
+{
+    arena->scavenger.countdown -= (int64_t)pages;
+    return arena->scavenger.countdown < 0;
+}
+
+/* Look whether free memory should go back, and see that it does. The lock is not held. */
+static FALLOW_NOINLINE void arena_look(fallow_arena *arena)
+{
+    fallow__scavenger *scavenger = &arena->scavenger;
+    fallow__os_lock_acquire(&arena->lock);
+    scavenger->countdown = scavenger->mode == FALLOW_SCAVENGE_OFF ? INT64_MAX : FALLOW__LOOK_PAGES;
+    bool is_waking = scavenger->mode == FALLOW_SCAVENGE_THREAD && scavenger->is_idle;
+    bool is_assisting = scavenger->mode == FALLOW_SCAVENGE_ASSIST;
+    if (is_waking) {
+        scavenger->is_idle = false;
+        fallow__os_lock_release(&arena->lock);
+        is_assisting = !fallow__scavengers_wake();
+        fallow__os_lock_acquire(&arena->lock);
+        scavenger->is_idle |= is_assisting; /* there is none: try again next time */
+    }
+    if (is_assisting && turn_is_free(arena)) {
+        stretch how = {.is_patient = true, .most = 1};
+        fallow__os_error ignored;
+        turn_take(arena);
+        (void)arena_scavenge(arena, &how, &ignored);
+        turn_pass(arena);
+    }
+    fallow__os_lock_release(&arena->lock);
+}
+
+/* So many pages have been freed: release the lock, and look if it is time. */
+static inline void arena_unlock_and_look(fallow_arena *arena, uint64_t pages)
+{
+    bool is_due = look_is_due(arena, pages);
+    fallow__os_lock_release(&arena->lock);
+    if (is_due) {
+        arena_look(arena);
+    }
+}
+
+static fallow_arena *arena_of_scavenger(fallow__scavenger *scavenger)
+{
+    return (fallow_arena *)(void *)((unsigned char *)scavenger - offsetof(fallow_arena, scavenger));
+}
+
+/* What the thread does with an arena: scavenger_calls.work. */
+static uint64_t arena_work(fallow__scavenger *scavenger)
+{
+    fallow_arena *arena = arena_of_scavenger(scavenger);
+    stretch how = {.is_patient = true, .gives_way = true, .most = UINT_MAX};
+    fallow__os_error ignored;
+    uint64_t pause_ns = UINT64_MAX;
+    fallow__os_lock_acquire(&arena->lock);
+    turn_take(arena);
+    fallow_status status = arena_scavenge(arena, &how, &ignored);
+    turn_pass(arena);
+    uint64_t now_ns = fallow__os_clock_ns();
+    scavenger->is_idle = !arena_has_excess(arena, false);
+    if (!scavenger->is_idle) {
+        bool is_due = status == FALLOW_OK && arena_has_excess(arena, true) && !sweep_is_over(&arena->sweep);
+        uint64_t rest_ns = scavenger->interval_end_ns > now_ns ? scavenger->interval_end_ns - now_ns : 1;
+        pause_ns = is_due ? fallow__scavenger_pause_ns(scavenger) : rest_ns;
+    }
+    fallow__os_lock_release(&arena->lock);
+    return pause_ns;
+}
+
+/* What is done around a fork: scavenger_calls.fork. */
+static bool arena_fork(fallow__scavenger *scavenger, fallow__fork_step step)
+{
+    fallow_arena *arena = arena_of_scavenger(scavenger);
+    bool is_taken = true;
+    switch (step) {
+    case FALLOW__FORK_CHILD: /* nobody waits for what was held */
+        fallow__os_lock_init(&arena->lock);
+        fallow__os_event_init(&arena->turn_passed);
+        arena->turn = arena->tickets;
+        scavenger->is_idle = true;
+        fallow__caches_in_child(&arena->caches, arena_drop, arena);
+        return true;
+    case FALLOW__FORK_PARENT:
+        turn_pass(arena);
+        fallow__os_lock_release(&arena->lock);
+        return true;
+    case FALLOW__FORK_TAKE:
+        fallow__os_lock_acquire(&arena->lock);
+        is_taken = turn_is_free(arena);
+        if (is_taken) {
+            turn_take(arena);
+        }
+        break;
+    case FALLOW__FORK_WAIT:
+        fallow__os_lock_acquire(&arena->lock);
+        turn_take(arena);
+        turn_pass(arena);
+        break;
+    case FALLOW__FORK_LET_GO:
+        fallow__os_lock_acquire(&arena->lock);
+        turn_pass(arena);
+        break;
+    case FALLOW__FORK_HOLD: fallow__os_lock_acquire(&arena->lock); return true;
+    }
+    fallow__os_lock_release(&arena->lock);
+    return is_taken;
+}
+
 /* --- the limit --------------------------------------------------------------------------------------------- */
 
 /* The bytes that will be backed when a place is used, and are not now. */
@@ -794,57 +1219,6 @@ static bool fits_limit(const fallow_arena *arena, size_t new_bytes)
     }
     size_t backed = arena_backed_bytes(arena) + arena->promised_bytes;
     return backed <= arena->limit_bytes && new_bytes <= arena->limit_bytes - backed;
-}
-
-/* Free single pages: those that lie in the same 64 at once. */
-static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
-{
-    for (uint32_t i = 0; i < count;) {
-        part *p = part_of(arena, fallow__item_base(items[i]));
-        uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
-        uint64_t first = page - page % 64;
-        uint64_t room = p->plan.page_count - first; /* behind its last page another part may lie */
-        uint64_t runs = 0;
-        room = room < 64 ? room : 64;
-        do {
-            runs |= (uint64_t)1 << (page % 64);
-            i++;
-            page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < room);
-        fallow__pages_free_each(&p->pages, first, runs);
-    }
-}
-
-/* Runs leave a cache: now they are free. */
-static void arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
-{
-    fallow_arena *arena = context;
-    uint64_t page_count = pages_up(arena, size_bytes);
-    if (page_count == 1) {
-        pages_drop(arena, items, count);
-    }
-    for (uint32_t i = 0; i < count && page_count > 1; i++) {
-        part *p = part_of(arena, fallow__item_base(items[i]));
-        uint64_t first = page_of(arena, p, fallow__item_base(items[i]));
-        if (!fallow__pages_free_short(&p->pages, first, page_count)) {
-            fallow__pages_free(&p->pages, first, page_count);
-        }
-    }
-    fallow__caches_changed(&arena->caches);
-}
-
-/* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
- * that run keep theirs. The lock is let go. */
-static void arena_drain_caches(fallow_arena *arena, bool is_others_only)
-{
-    bool is_stopped = fallow__caches_stop(&arena->caches, &arena->lock);
-    for (fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
-        bool is_own = cache->owner == &fallow__here;
-        if (is_own ? !is_others_only : is_stopped || cache->owner == NULL) {
-            fallow__cache_empty(cache, arena_drop, arena);
-        }
-    }
-    fallow__caches_go_on(&arena->caches);
 }
 
 /* Whether a run may be backed at all. */
@@ -1478,7 +1852,7 @@ static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_
     old_pieces pieces;
     fallow__os_error error = {0};
     fallow_status status = arena_take(arena, wanted, &run, &pieces, &error);
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, 0);
     if (status != FALLOW_OK) {
         return fallow__fail(status, operation, wanted->at, size_bytes, &error);
     }
@@ -1800,7 +2174,7 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
     place where = run_require(arena, base, size_bytes, "fallow_arena_free");
     fallow__pages_free(&where.part->pages, where.first, where.count);
     fallow__caches_changed(&arena->caches);
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, where.count);
 }
 
 /* Free a run past the caches. */
@@ -1809,15 +2183,16 @@ static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
     fallow__os_lock_acquire(&arena->lock);
     part *p = part_of(arena, base);
     uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
+    uint64_t count = pages_up(arena, size_bytes);
     /* the long way for a foreign or misaligned base, a page that never was in a run, and size 0, as above; and where
      * everything is looked at */
     if (p == NULL || page_address(arena, p, first) != base || !page_is_ready(p, first) || arena->caches.is_checked ||
-        !fallow__pages_free_short(&p->pages, first, pages_up(arena, size_bytes))) {
+        !fallow__pages_free_short(&p->pages, first, count)) {
         arena_free_long(arena, base, size_bytes);
         return;
     }
     fallow__caches_changed(&arena->caches);
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, count);
 }
 
 /* Free a run into this thread's cache, with the lock. */
@@ -1829,13 +2204,13 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
     unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
     if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
         if (fallow__cache_make_room(cache, index, arena_drop, arena) && fallow__cache_put(cache, index, base)) {
-            fallow__os_lock_release(&arena->lock);
+            arena_unlock_and_look(arena, 0);
             return;
         }
     }
     fallow__pages_free(&where.part->pages, where.first, where.count);
     fallow__caches_changed(&arena->caches);
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, where.count);
 }
 
 /* Is this a live run, as far as can be seen without the lock? Yes is exact; no means: look again with it. Others may
@@ -1900,15 +2275,17 @@ void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t 
     static const char operation[] = "fallow_arena_free_many";
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     FALLOW_REQUIRE(runs != NULL || count == 0, operation, NULL, "runs is NULL");
+    uint64_t pages = 0;
     fallow__os_lock_acquire(&arena->lock);
     for (size_t i = 0; i < count; i++) {
         if (runs[i].base != NULL) {
             place where = run_require(arena, runs[i].base, runs[i].size_bytes, operation);
             fallow__pages_free(&where.part->pages, where.first, where.count);
+            pages += where.count;
         }
     }
     fallow__caches_changed(&arena->caches);
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, pages);
 }
 
 /* A longer size for a run. */
@@ -2076,7 +2453,8 @@ static fallow_status used_range_commit(fallow_arena *arena, void *base, size_t s
             status = range_commit(arena, p, first, end, error);
             arena->promised_bytes = 0;
             if (status == FALLOW_OK) {
-                (void)range_require(arena, base, size_bytes, operation); /* it was ours to let go */
+                (void)range_require(arena, base, size_bytes, operation); /* not freed meanwhile */
+                edges_count(arena, p, where.first, end, true);
                 fallow__pages_set_committed(&p->pages, where.first, where.count, true);
                 arena_note_peak(arena);
             }
@@ -2106,21 +2484,57 @@ fallow_status fallow_arena_commit(fallow_arena *arena, void *base, size_t size_b
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, size_bytes, &error);
 }
 
+/* Give the memory of a range of a live run back, and leave it accessible. The turn is ours; the lock is let go. */
+static fallow_status used_range_purge(fallow_arena *arena, void *base, size_t size_bytes, const char *operation,
+                                      fallow__os_error *error)
+{
+    place where = range_require(arena, base, size_bytes, operation);
+    part *p = where.part;
+    uint64_t end = where.first + where.count;
+    uint64_t first;
+    uint64_t count;
+    for (uint64_t page = where.first; next_range(&p->pages, &page, end, STATES_ACCESSIBLE, &first, &count);) {
+        bool is_zero;
+        bool is_committed = true;
+        unsigned char *range = page_address(arena, p, first);
+        fallow_status status = system_purge(arena, p, range, pages_bytes(arena, count), FALLOW_PURGE_DONTNEED, &is_zero,
+                                            &is_committed, error);
+        note_given_back(arena, FALLOW_PURGE_DONTNEED, status == FALLOW_OK ? pages_bytes(arena, count) : 0);
+        (void)range_require(arena, base, size_bytes, operation);
+        if (status != FALLOW_OK && !is_committed) {
+            taken_back(arena, range, pages_bytes(arena, count));
+            edges_count(arena, p, first, first + count, false);
+            fallow__pages_set_committed(&p->pages, first, count, false);
+        }
+        if (status != FALLOW_OK) {
+            return status;
+        }
+    }
+    return FALLOW_OK;
+}
+
 /* Decommit a range of a live run. The turn is ours; the lock is let go. */
 static fallow_status used_range_decommit(fallow_arena *arena, void *base, size_t size_bytes, const char *operation,
                                          fallow__os_error *error)
 {
     place where = range_require(arena, base, size_bytes, operation);
     part *p = where.part;
+    uint64_t end = where.first + where.count;
     fallow__os_left left;
     if ((fallow__pages_states(&p->pages, where.first, where.count) & STATES_ACCESSIBLE) == 0) {
         return FALLOW_OK;
     }
-    arena->purge_calls++;
+    if (!may_decommit(arena, p, where.first, end)) {
+        arena->avoided_decommits++;
+        return used_range_purge(arena, base, size_bytes, operation, error);
+    }
+    size_t accessible_bytes = pages_bytes(arena, range_count(&p->pages, where.first, where.count, STATES_ACCESSIBLE));
     fallow_status status = system_decommit(arena, p, base, pages_bytes(arena, where.count), &left, error);
+    note_given_back(arena, FALLOW_PURGE_DECOMMIT, memory_is_gone(left) ? accessible_bytes : 0);
     if (!is_accessible(left)) {
-        ranges_taken_back(arena, p, where.first, where.first + where.count, STATES_ACCESSIBLE);
+        ranges_taken_back(arena, p, where.first, end, STATES_ACCESSIBLE);
         (void)range_require(arena, base, size_bytes, operation);
+        edges_count(arena, p, where.first, end, false);
         fallow__pages_set_committed(&p->pages, where.first, where.count, false);
         fallow__caches_changed(&arena->caches);
     }
@@ -2222,6 +2636,44 @@ void fallow_arena_flush_thread(fallow_arena *arena)
     fallow__os_lock_release(&arena->lock);
 }
 
+fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, size_t *released_bytes_out)
+{
+    static const char operation[] = "fallow_arena_scavenge";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    stretch how = {.gives_way = true, .most = UINT_MAX, .budget_ns = budget_ns};
+    fallow__os_error error = {0};
+    fallow__os_lock_acquire(&arena->lock);
+    turn_take(arena);
+    fallow_status status = arena_scavenge(arena, &how, &error);
+    turn_pass(arena);
+    fallow__os_lock_release(&arena->lock);
+    if (released_bytes_out != NULL) {
+        *released_bytes_out = pages_bytes(arena, how.pages);
+    }
+    return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, NULL, 0, &error);
+}
+
+/* Why free memory is kept at this moment. */
+static fallow_retained arena_why_retained(const fallow_arena *arena)
+{
+    if (arena_retained_pages(arena) == 0) {
+        return FALLOW_RETAINED_NOTHING;
+    }
+    if (!arena_has_excess(arena, false)) {
+        return FALLOW_RETAINED_GOAL;
+    }
+    if (arena->scavenger.mode == FALLOW_SCAVENGE_OFF) {
+        return FALLOW_RETAINED_OFF;
+    }
+    if (!arena_has_excess(arena, true)) {
+        return FALLOW_RETAINED_DELAY;
+    }
+    if (arena->scavenger.credit_ns <= 0) {
+        return FALLOW_RETAINED_PACE;
+    }
+    return sweep_is_over(&arena->sweep) && arena->sweep.has_spared ? FALLOW_RETAINED_DENSE : FALLOW_RETAINED_DUE;
+}
+
 /* From the lowest to the end of the highest page in use. What is out counts as used in the part's books: it is passed
  * over. */
 static size_t part_extent_bytes(const fallow_arena *arena, part *p)
@@ -2248,7 +2700,12 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
 {
     FALLOW_REQUIRE(arena != NULL, "fallow_arena_read_stats", NULL, "the arena is NULL");
     FALLOW_REQUIRE(stats_out != NULL, "fallow_arena_read_stats", NULL, "stats_out is NULL");
-    fallow_arena_stats stats = {.page_bytes = arena->page_bytes, .purge = arena->purge};
+    fallow_arena_stats stats = {
+        .page_bytes = arena->page_bytes,
+        .limit_bytes = arena->limit_bytes,
+        .purge = arena->purge,
+        .scavenge = arena->scavenger.mode,
+    };
     fallow__os_lock_acquire(&arena->lock);
     stats.reserved_bytes = arena->caches.reserved_bytes;
     stats.metadata_bytes = arena->caches.metadata_bytes;
@@ -2259,6 +2716,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.extent_bytes += part_extent_bytes(arena, p);
         stats.region_count++;
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
+        stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
     stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
     /* a run that went from one cache to another while they were counted was counted twice */
@@ -2275,9 +2733,16 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__START_NONE) | FALLOW__STATES(FALLOW__REST_NONE)));
     stats.backed_bytes = arena_backed_bytes(arena);
     stats.committed_bytes = stats.backed_bytes + stats.released_zero_bytes;
-    stats.peak_in_use_bytes = pages_bytes(arena, arena->peak_in_use_pages);
+    uint64_t peak = arena->scavenger.peak_pages;
+    stats.peak_in_use_bytes = pages_bytes(arena, peak > arena->peak_in_use_pages ? peak : arena->peak_in_use_pages);
     stats.commit_calls = arena->commit_calls;
-    stats.purge_calls = arena->purge_calls;
+    stats.by_dontneed = arena->given_back[FALLOW_PURGE_DONTNEED];
+    stats.by_free = arena->given_back[FALLOW_PURGE_FREE];
+    stats.by_decommit = arena->given_back[FALLOW_PURGE_DECOMMIT];
+    stats.purge_calls = stats.by_dontneed.calls + stats.by_free.calls + stats.by_decommit.calls;
+    stats.avoided_decommits = arena->avoided_decommits;
+    stats.os_ns = arena->os_ns;
+    stats.why_retained = arena_why_retained(arena);
     fallow__os_lock_release(&arena->lock);
     *stats_out = stats;
 }
@@ -2328,6 +2793,23 @@ static bool arena_check_caches(fallow_arena *arena)
     return !check.is_wrong;
 }
 
+/* The edges of a part, counted anew: two for each range of accessible pages, wherever they are. */
+static uint64_t part_edges(const fallow_arena *arena, part *p)
+{
+    uint64_t edges = 0;
+    uint64_t first;
+    uint64_t count;
+    uint64_t page = 0;
+    while (next_range(&p->pages, &page, p->plan.page_count, STATES_ACCESSIBLE, &first, &count)) {
+        edges += 2;
+    }
+    if (arena->out.count != 0 && arena->out.part == p) { /* accessible, which the bitmaps do not say */
+        uint64_t limit = arena->out.first + arena->out.count;
+        edges += 2 - 2 * (uint64_t)accessible_neighbours(arena, p, arena->out.first, limit);
+    }
+    return edges;
+}
+
 fallow_status fallow_arena_check(fallow_arena *arena)
 {
     static const char operation[] = "fallow_arena_check";
@@ -2340,8 +2822,8 @@ fallow_status fallow_arena_check(fallow_arena *arena)
     for (part *p = arena->oldest; p != NULL && wrong == NULL; p = p->next) {
         bool is_last = p->next == NULL ? p == arena->newest : p->next->previous == p;
         bool is_settled = !turn_is_free(arena) || p->fresh_count == 0;
-        if (!is_last || !is_settled || p->metadata_bytes != part_metadata_bytes(p) ||
-            !fallow__pages_verify(&p->pages)) {
+        if (!is_last || !is_settled || p->edges != part_edges(arena, p) ||
+            p->metadata_bytes != part_metadata_bytes(p) || !fallow__pages_verify(&p->pages)) {
             wrong = p;
         }
     }
@@ -2383,7 +2865,7 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
         .page_bytes = page_bytes,
         .reserve_bytes = options->reserve_bytes != 0 ? options->reserve_bytes : fallow__config_reserve_bytes(),
         .grow_pages = (uint64_t)grow_bytes / page_bytes + (grow_bytes % page_bytes != 0),
-        .limit_bytes = options->limit_bytes,
+        .limit_bytes = options->limit_bytes != 0 ? options->limit_bytes : fallow__config_get()->limit_bytes,
         .purge = options->purge != FALLOW_PURGE_DEFAULT ? options->purge : fallow__config_get()->purge,
         .flags = options->flags,
         .before_commit = options->before_commit,
@@ -2434,6 +2916,8 @@ static size_t arena_struct_bytes(void)
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
 }
 
+static const fallow__scavenger_calls scavenger_calls = {.work = arena_work, .fork = arena_fork};
+
 fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_arena **arena_out)
 {
     static const char operation[] = "fallow_arena_create";
@@ -2476,12 +2960,17 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     *arena = settings;
     fallow__os_lock_init(&arena->lock);
     fallow__os_event_init(&arena->turn_passed);
+    fallow__scavenger_init(
+        &arena->scavenger, &scavenger_calls,
+        options->scavenge != FALLOW_SCAVENGE_DEFAULT ? options->scavenge : fallow__config_get()->scavenge,
+        options->retain_percent, options->purge_delay_ms, (arena->region_flags & FALLOW_REGION_NO_FORK) == 0);
     part_init(p, &region, &layout, arena_struct_bytes());
     part_link(arena, p);
     fallow__caches_init(&arena->caches, arena->page_bytes,
                         cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
                         fallow__config_get()->is_checking, arena_cache_leaves);
     fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
+    fallow__scavenger_join(&arena->scavenger);
     *arena_out = arena;
     return FALLOW_OK;
 }
@@ -2491,6 +2980,7 @@ void fallow_arena_destroy(fallow_arena *arena)
     if (arena == NULL) {
         return;
     }
+    fallow__scavenger_leave(&arena->scavenger);
     fallow__arenas_leave(arena);
     fallow__caches_close(&arena->caches);
     for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {

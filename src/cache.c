@@ -355,6 +355,7 @@ void fallow__cache_empty(fallow__cache *cache, fallow__cache_drop *drop, void *c
         stack_drop(cache, index, count_of(cache, index), drop, context);
         head_of(cache, cache->bottoms[index])->batch = 0;
     }
+    cache->room_units = cache->caches->limit_units; /* as it is, but where a fork came between a stack and this */
 }
 
 bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
@@ -420,6 +421,43 @@ static void threads_lock_acquire(void)
 {
     fallow__os_run_once(&threads_once, threads_begin);
     fallow__os_lock_acquire(&threads_lock);
+}
+
+void fallow__threads_hold(void)
+{
+    threads_lock_acquire();
+}
+
+void fallow__threads_let_go(void)
+{
+    fallow__os_lock_release(&threads_lock);
+}
+
+/* This thread may have used arenas that are not here any more. */
+void fallow__threads_in_child(void)
+{
+    fallow__thread *here = &fallow__here;
+    fallow__os_lock_init(&threads_lock);
+    atomic_store_explicit(&here->latest.caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
+    for (unsigned i = 0; i < FALLOW__CACHE_ENTRIES; i++) {
+        atomic_store_explicit(&here->entries[i].caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
+    }
+    here->first = NULL;
+}
+
+void fallow__caches_in_child(fallow__caches *caches, fallow__cache_drop *drop, void *context)
+{
+    fallow__thread *here = &fallow__here;
+    caches->stops = 0;
+    for (fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
+        if (cache->owner == here) {
+            cache->next_here = here->first;
+            here->first = cache;
+        } else if (cache->owner != NULL) {
+            fallow__cache_empty(cache, drop, context);
+            cache->owner = NULL;
+        }
+    }
 }
 
 static size_t stacks_bytes(const fallow__caches *caches)

@@ -225,6 +225,14 @@ bool fallow__cache_is_missed(fallow__caches *caches, bool is_free);
 /* The system or the program refused one: it is not asked again soon. */
 void fallow__cache_refused(fallow__caches *caches);
 
+/* Around a fork: the lock over all threads is held, so that it is free in the child. */
+void fallow__threads_hold(void);
+void fallow__threads_let_go(void);
+void fallow__threads_in_child(void);
+
+/* Then, for each arena that the child has: what other threads kept is dropped. */
+void fallow__caches_in_child(fallow__caches *caches, fallow__cache_drop *drop, void *context);
+
 /* Its thread, which is ending, has no use for it any more. */
 void fallow__cache_disown(fallow__cache *cache);
 

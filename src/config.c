@@ -16,7 +16,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
-/* How much of a bad value is quoted: three messages with their quotations fit in environment_error. */
+/* How much of a bad value is quoted: two messages with their quotations fit in environment_error; more are cut. */
 #define QUOTED_BYTES 24
 
 static fallow__os_once once;
@@ -89,6 +89,41 @@ bool fallow__config_parse_debug(const char *text, bool *is_checking_out)
     }
 }
 
+bool fallow__config_parse_scavenge(const char *text, fallow_scavenge *scavenge_out)
+{
+    if (strcmp(text, "off") == 0) {
+        *scavenge_out = FALLOW_SCAVENGE_OFF;
+    } else if (strcmp(text, "assist") == 0) {
+        *scavenge_out = FALLOW_SCAVENGE_ASSIST;
+    } else if (strcmp(text, "thread") == 0) {
+        *scavenge_out = FALLOW_SCAVENGE_THREAD;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool fallow__config_parse_limit(const char *text, uint64_t memory_bytes, size_t *limit_out)
+{
+    size_t length = strlen(text);
+    char digits[4];
+    size_t percent;
+    if (length == 0 || text[length - 1] != '%') {
+        return fallow__config_parse_size(text, limit_out);
+    }
+    if (length > sizeof digits || memory_bytes == 0) {
+        return false;
+    }
+    memcpy(digits, text, length - 1);
+    digits[length - 1] = '\0';
+    if (!fallow__config_parse_size(digits, &percent) || percent > 100) {
+        return false;
+    }
+    uint64_t limit = memory_bytes / 100 * percent;
+    *limit_out = limit < SIZE_MAX ? (size_t)limit : SIZE_MAX;
+    return true;
+}
+
 size_t fallow__config_default_reserve(const fallow_system *system)
 {
     /* A system that does not tell how wide its addresses are has what a pointer can hold. */
@@ -130,6 +165,7 @@ static void initialise(void)
     config = (fallow__config){
         .purge = FALLOW_PURGE_DONTNEED,
         .reserve_bytes = fallow__config_default_reserve(&system),
+        .scavenge = FALLOW_SCAVENGE_ASSIST,
     };
     char value[4 * KIB];
     if (get_environment("FALLOW_MADVISE", value, sizeof value)) {
@@ -147,6 +183,17 @@ static void initialise(void)
     if (get_environment("FALLOW_DEBUG", value, sizeof value) &&
         !fallow__config_parse_debug(value, &config.is_checking)) {
         report("FALLOW_DEBUG", value, "is not check");
+    }
+    if (get_environment("FALLOW_LIMIT", value, sizeof value)) {
+        uint64_t memory_bytes = strchr(value, '%') != NULL ? fallow__os_memory_limit() : 0;
+        if (!fallow__config_parse_limit(value, memory_bytes, &config.limit_bytes)) {
+            report("FALLOW_LIMIT", value, "is no size such as 512M or 50%");
+        }
+    }
+    if (get_environment("FALLOW_SCAVENGE", value, sizeof value)) {
+        if (!fallow__config_parse_scavenge(value, &config.scavenge)) {
+            report("FALLOW_SCAVENGE", value, "is none of off, assist, thread");
+        }
     }
 }
 

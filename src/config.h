@@ -10,7 +10,9 @@ typedef struct fallow__config {
     size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
     bool is_checking; /* FALLOW_DEBUG has `check` */
-    char environment_error[240];
+    size_t limit_bytes;       /* what 0 means; 0 = no limit */
+    fallow_scavenge scavenge; /* what DEFAULT means: never DEFAULT itself */
+    char environment_error[160];
 } fallow__config;
 
 /* Read once per process, at the first call; never NULL. */
@@ -28,6 +30,12 @@ bool fallow__config_parse_purge(const char *text, fallow_purge *purge_out);
 
 /* Parse words separated by commas: "check", so far. */
 bool fallow__config_parse_debug(const char *text, bool *is_checking_out);
+
+/* Parse "off", "assist" or "thread". */
+bool fallow__config_parse_scavenge(const char *text, fallow_scavenge *scavenge_out);
+
+/* Parse a size, or "1%" to "100%" of memory_bytes, which is 0 if it is not known. */
+bool fallow__config_parse_limit(const char *text, uint64_t memory_bytes, size_t *limit_out);
 
 /* From the facts of a system: what reserve_bytes 0 should mean there. Pure. */
 size_t fallow__config_default_reserve(const fallow_system *system);

@@ -54,6 +54,10 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
  * no such limit. */
 uint64_t fallow__os_address_space_left(void);
 
+/* The memory that this process may have: that of the machine, or less where a group of processes that it is in has less
+ * (a cgroup). 0 if it is not known. */
+uint64_t fallow__os_memory_limit(void);
+
 /* Copy an environment variable. Returns its length, or -1 when it is not set, does not fit with its terminating zero,
  * or the program runs with more rights than its caller (set-id). */
 int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_bytes);

@@ -15,6 +15,8 @@ void fallow_system_info(fallow_system *system_out)
     system_out->is_purge_from_environment = config->is_purge_from_environment;
     system_out->reserve_bytes = fallow__config_reserve_bytes();
     system_out->is_reserve_from_environment = config->is_reserve_from_environment;
+    system_out->limit_bytes = config->limit_bytes;
+    system_out->scavenge = config->scavenge;
     _Static_assert(sizeof system_out->environment_error == sizeof config->environment_error, "the text fits");
     memcpy(system_out->environment_error, config->environment_error, sizeof config->environment_error);
 }

@@ -60,6 +60,7 @@ static fallow_arena_options options_for(const operation *op)
     options.limit_bytes *= options.page_bytes;
     options.thread_cache_bytes = FALLOW_CACHE_NONE;
     options.name = "fault";
+    options.scavenge = FALLOW_SCAVENGE_OFF;
     return options;
 }
 

@@ -73,6 +73,7 @@ static void begin(sim_options system, fallow_arena_options options)
     options.reserve_bytes = options.reserve_bytes != 0 ? options.reserve_bytes : 16 * MIB;
     options.thread_cache_bytes = options.thread_cache_bytes != 0 ? options.thread_cache_bytes : MIB;
     options.before_commit = before_commit;
+    options.scavenge = FALLOW_SCAVENGE_OFF;
     options.after_decommit = after_decommit;
     assert_int_equal(fallow_arena_create(&options, &scene.arena), FALLOW_OK);
 }

@@ -106,6 +106,8 @@ static struct {
     uint64_t refused;
 } sim;
 
+#define MEMORY_BYTES (UINT64_C(16) << 30)
+
 static atomic_uint_fast64_t live_locks;
 static atomic_uint_fast64_t held_locks;
 static atomic_uint_fast64_t live_events;
@@ -812,7 +814,7 @@ void fallow__os_system(fallow_system *system_out)
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
         .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
         .locked_limit = sim.options.limits[SIM_LIMIT_LOCKED],
-        .memory_bytes = UINT64_C(16) << 30,
+        .memory_bytes = MEMORY_BYTES,
         .commit_limit = sim.options.limits[SIM_LIMIT_COMMIT],
         .committed_bytes = OTHER_COMMITTED + bytes_of(sim.charged_pages),
         .map_count_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_MAPPINGS],
@@ -827,6 +829,11 @@ void fallow__os_system(fallow_system *system_out)
     snprintf(system_out->os_name, sizeof system_out->os_name, "%s, simulated, pages of %zu KiB",
              is_windows() ? "Windows" : "Linux", page_bytes / KIB);
     mutex_release();
+}
+
+uint64_t fallow__os_memory_limit(void)
+{
+    return MEMORY_BYTES;
 }
 
 static uint64_t committed_pages(const area *a)

@@ -182,6 +182,7 @@ static void churn(void *context, unsigned index)
         }
         switch (test_below(&random, 512)) {
         case 0: look_around(f); break;
+        case 2: CHECK(f, fallow_arena_scavenge(f->arena, 0, NULL) == FALLOW_OK); break;
         case 1: CHECK(f, fallow_arena_trim(f->arena, test_below(&random, 32) * f->page, NULL) == FALLOW_OK); break;
         default: break;
         }
@@ -219,7 +220,7 @@ static void stress(fallow_arena_options options)
     fallow_system_info(&system);
     memset(&f, 0, sizeof f);
     f.page = system.page_bytes;
-    f.rounds = 20000;
+    f.rounds = options.limit_bytes == 0 ? 10000 : 2500; /* at the limit each of them gives memory back */
     f.seed = test_seed("stress_arena").state;
     options.page_bytes = f.page;
     options.reserve_bytes = 256 * f.page; /* the board full of long runs does not fit: there are refusals, or parts */
@@ -240,6 +241,8 @@ static void stress(fallow_arena_options options)
     fallow_arena_read_stats(f.arena, &s);
     assert_int_equal(s.run_count, 0);
     assert_int_equal(s.in_use_bytes, 0);
+    assert_int_equal(fallow_arena_trim(f.arena, 0, NULL), FALLOW_OK); /* and the thread has nothing to do any more */
+    fallow_arena_read_stats(f.arena, &s);
     assert_int_equal(fallow_arena_check(f.arena), FALLOW_OK);
     assert_int_equal(atomic_load(&f.failed), 0);
     assert_int_equal(atomic_load(&f.granted_bytes), s.committed_bytes);
@@ -257,13 +260,14 @@ static void fixed_arena(void **state)
 static void growing_arena(void **state)
 {
     (void)state;
-    stress((fallow_arena_options){.purge = FALLOW_PURGE_FREE});
+    stress((fallow_arena_options){.purge = FALLOW_PURGE_FREE, .scavenge = FALLOW_SCAVENGE_ASSIST, .purge_delay_ms = 1});
 }
 
 static void arena_that_decommits(void **state)
 {
     (void)state;
-    stress((fallow_arena_options){.purge = FALLOW_PURGE_DECOMMIT});
+    stress((fallow_arena_options){
+        .purge = FALLOW_PURGE_DECOMMIT, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1});
 }
 
 static void arena_at_its_limit(void **state)
@@ -280,7 +284,10 @@ static void growing_arena_at_its_limit(void **state)
     (void)state;
     fallow_system system;
     fallow_system_info(&system);
-    stress((fallow_arena_options){.purge = FALLOW_PURGE_DECOMMIT, .limit_bytes = 200 * system.page_bytes});
+    stress((fallow_arena_options){.purge = FALLOW_PURGE_DECOMMIT,
+                                  .limit_bytes = 200 * system.page_bytes,
+                                  .scavenge = FALLOW_SCAVENGE_THREAD,
+                                  .purge_delay_ms = 1});
 }
 
 /* --- a commit that takes long ------------------------------------------------------------------------------- */

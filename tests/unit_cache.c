@@ -152,6 +152,7 @@ static void begin(const setting *wanted)
         .thread_cache_bytes = wanted->cache_bytes,
         .grow_bytes = 16 * page,
         .purge = wanted->purge,
+        .scavenge = FALLOW_SCAVENGE_OFF,
         .flags = FALLOW_ARENA_FIXED,
         .before_commit = before_commit,
         .after_decommit = after_decommit,

@@ -138,6 +138,25 @@ uint64_t fallow__win32_host_map_limit(void)
     return limit != 0 ? limit : 65530; /* Linux' own default: DEFAULT_MAX_MAP_COUNT, include/linux/mm.h */
 }
 
+/* A job can have less than the machine: all its processes together, or each of them. */
+uint64_t fallow__os_memory_limit(void)
+{
+    MEMORYSTATUSEX memory = {.dwLength = sizeof memory};
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION job;
+    uint64_t least = GlobalMemoryStatusEx(&memory) ? memory.ullTotalPhys : 0;
+    if (!QueryInformationJobObject(NULL, JobObjectExtendedLimitInformation, &job, sizeof job, NULL)) {
+        return least;
+    }
+    DWORD flags = job.BasicLimitInformation.LimitFlags;
+    if ((flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0 && job.JobMemoryLimit < least) {
+        least = job.JobMemoryLimit;
+    }
+    if ((flags & JOB_OBJECT_LIMIT_PROCESS_MEMORY) != 0 && job.ProcessMemoryLimit < least) {
+        least = job.ProcessMemoryLimit;
+    }
+    return least;
+}
+
 static void fill_memory(fallow_system *system)
 {
     MEMORYSTATUSEX memory = {.dwLength = sizeof memory};

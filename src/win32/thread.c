@@ -155,12 +155,12 @@ bool fallow__os_at_thread_exit(void (*leave)(void))
 
 /* --- the barrier, fork ------------------------------------------------------------------------------------- */
 
-/* Wine 8.0 has the function and does nothing in it, so its word is worth nothing there. */
 void fallow__os_yield(void)
 {
     SwitchToThread();
 }
 
+/* Wine 8.0 has the function and does nothing in it, so its word is worth nothing there. */
 bool fallow__os_barrier_all_threads(void)
 {
     if (fallow__win32_later_get()->wine_version != NULL) {
