@@ -702,12 +702,14 @@ static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t 
         part *p = part_of(arena, fallow__item_base(items[i]));
         uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
         uint64_t first = page - page % 64;
+        uint64_t room = p->plan.page_count - first; /* behind its last page another part may lie */
         uint64_t runs = 0;
+        room = room < 64 ? room : 64;
         do {
             runs |= (uint64_t)1 << (page % 64);
             i++;
             page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < 64 && page < p->plan.page_count); /* the next part may begin where this one ends */
+        } while (page - first < room);
         fallow__pages_free_each(&p->pages, first, runs);
     }
 }
@@ -1940,9 +1942,11 @@ static bool arena_new_cache(fallow_arena *arena)
         (void)fallow__os_release(&region, &ignored);
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     fallow__cache_open(&arena->caches, &region);
     fallow__os_lock_release(&arena->lock);
+    fallow__cache_finish();
     return true;
 }
 
@@ -1952,12 +1956,12 @@ static bool arena_make_cache(fallow_arena *arena)
     if (!fallow__cache_prepare()) {
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     bool is_made = fallow__cache_adopt(&arena->caches);
     fallow__os_lock_release(&arena->lock);
-    is_made = is_made || arena_new_cache(arena);
     fallow__cache_finish();
-    return is_made;
+    return is_made || arena_new_cache(arena);
 }
 
 /* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */
@@ -1969,7 +1973,11 @@ static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
         fallow__os_lock_release(&arena->lock);
         bool is_made = arena_make_cache(arena);
         fallow__os_lock_acquire(&arena->lock);
-        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+        if (is_made) {
+            cache = fallow__cache_mine(&arena->caches);
+        } else {
+            fallow__cache_refused(&arena->caches);
+        }
     }
     return cache;
 }
@@ -2723,7 +2731,6 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         .scavenge = arena->scavenger.mode,
     };
     fallow__os_lock_acquire(&arena->lock);
-    fallow__cached kept = fallow__caches_count(&arena->caches, false);
     stats.reserved_bytes = arena->caches.reserved_bytes;
     stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
@@ -2735,9 +2742,14 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
         stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    /* a run that went from one cache to another while they were counted was counted twice */
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    kept.run_count = kept.run_count < stats.run_count ? kept.run_count : stats.run_count;
+    kept.bytes = kept.bytes < stats.in_use_bytes ? kept.bytes : stats.in_use_bytes;
     stats.run_count -= kept.run_count;
+    stats.in_use_bytes -= kept.bytes;
     stats.cached_bytes = kept.bytes;
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
@@ -2994,10 +3006,14 @@ void fallow_arena_destroy(fallow_arena *arena)
     }
     fallow__scavenger_leave(&arena->scavenger);
     fallow__arenas_leave(arena);
-    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
-        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
-    }
     fallow__caches_close(&arena->caches);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {
+        fallow_region region = cache->region;
+        fallow__os_error ignored;
+        cache = cache->next;
+        (void)fallow__os_release(&region, &ignored);
+        tell(arena, region.base, fallow__cache_bytes(&arena->caches));
+    }
     fallow__os_event_destroy(&arena->turn_passed);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {
