@@ -719,6 +719,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  * has no effect:
  *   FALLOW_MADVISE=dontneed|free|decommit   what FALLOW_PURGE_DEFAULT means
  *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
+ *   FALLOW_DEBUG=check                      every run is looked for in all thread caches when it is freed or changed:
+ *                                           each one freed twice stops the program; slow
  *   FALLOW_LIMIT=512M, FALLOW_LIMIT=50%     what limit_bytes 0 means, for each arena; percent are of the memory that
  *                                           the process may have, in its cgroup or job too
  *   FALLOW_SCAVENGE=off|assist|thread       what FALLOW_SCAVENGE_DEFAULT means

@@ -142,6 +142,8 @@ struct fallow_arena {
     uint64_t os_ns;       /* spent in calls of the system */
     uint64_t edge_budget; /* 0 = not looked up yet */
     sweep sweep;
+    fallow__cached idle_cached; /* what threads kept when the scavenger's thread last looked, */
+    uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
     fallow_purge purge;    /* never DEFAULT */
     uint32_t flags;        /* FALLOW_ARENA_* */
@@ -693,19 +695,21 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
 
 /* --- what threads keep ---------------------------------------------------------------------------------------- */
 
-/* Free single pages: those that lie in the same 64 at once. */
+/* Free single pages: those that lie in the same 64 of the same part at once. */
 static void pages_drop(fallow_arena *arena, const fallow__item *items, uint32_t count)
 {
     for (uint32_t i = 0; i < count;) {
         part *p = part_of(arena, fallow__item_base(items[i]));
         uint64_t page = page_of(arena, p, fallow__item_base(items[i]));
         uint64_t first = page - page % 64;
+        uint64_t room = p->plan.page_count - first; /* behind its last page another part may lie */
         uint64_t runs = 0;
+        room = room < 64 ? room : 64;
         do {
             runs |= (uint64_t)1 << (page % 64);
             i++;
             page = i < count ? page_of(arena, p, fallow__item_base(items[i])) : first + 64;
-        } while (page - first < 64);
+        } while (page - first < room);
         fallow__pages_free_each(&p->pages, first, runs);
     }
 }
@@ -1134,6 +1138,24 @@ static fallow_arena *arena_of_scavenger(fallow__scavenger *scavenger)
     return (fallow_arena *)(void *)((unsigned char *)scavenger - offsetof(fallow_arena, scavenger));
 }
 
+/* Take back what threads keep, if they have not come by since the interval before: they sleep, with all they keep. */
+static void arena_drain_idle(fallow_arena *arena)
+{
+    uint64_t now_ns = fallow__os_clock_ns();
+    if (now_ns < arena->idle_end_ns) {
+        return;
+    }
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    bool is_idle =
+        kept.bytes != 0 && kept.bytes == arena->idle_cached.bytes && kept.run_count == arena->idle_cached.run_count;
+    if (is_idle) {
+        arena_drain_caches(arena, false);
+        kept = fallow__caches_count(&arena->caches, false);
+    }
+    arena->idle_cached = kept;
+    arena->idle_end_ns = now_ns + arena->scavenger.interval_ns;
+}
+
 /* What the thread does with an arena: scavenger_calls.work. */
 static uint64_t arena_work(fallow__scavenger *scavenger)
 {
@@ -1142,11 +1164,12 @@ static uint64_t arena_work(fallow__scavenger *scavenger)
     fallow__os_error ignored;
     uint64_t pause_ns = UINT64_MAX;
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_idle(arena);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &ignored);
     turn_pass(arena);
     uint64_t now_ns = fallow__os_clock_ns();
-    scavenger->is_idle = !arena_has_excess(arena, false);
+    scavenger->is_idle = !arena_has_excess(arena, false) && arena->idle_cached.bytes == 0;
     if (!scavenger->is_idle) {
         bool is_due = status == FALLOW_OK && arena_has_excess(arena, true) && !sweep_is_over(&arena->sweep);
         uint64_t rest_ns = scavenger->interval_end_ns > now_ns ? scavenger->interval_end_ns - now_ns : 1;
@@ -1919,9 +1942,11 @@ static bool arena_new_cache(fallow_arena *arena)
         (void)fallow__os_release(&region, &ignored);
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     fallow__cache_open(&arena->caches, &region);
     fallow__os_lock_release(&arena->lock);
+    fallow__cache_finish();
     return true;
 }
 
@@ -1931,12 +1956,12 @@ static bool arena_make_cache(fallow_arena *arena)
     if (!fallow__cache_prepare()) {
         return false;
     }
+    fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
     bool is_made = fallow__cache_adopt(&arena->caches);
     fallow__os_lock_release(&arena->lock);
-    is_made = is_made || arena_new_cache(arena);
     fallow__cache_finish();
-    return is_made;
+    return is_made || arena_new_cache(arena);
 }
 
 /* Acquire the lock, and find this thread's cache; make one if it is time. NULL: go without. */
@@ -1948,7 +1973,11 @@ static fallow__cache *arena_lock_with_cache(fallow_arena *arena, bool is_free)
         fallow__os_lock_release(&arena->lock);
         bool is_made = arena_make_cache(arena);
         fallow__os_lock_acquire(&arena->lock);
-        cache = is_made ? fallow__cache_mine(&arena->caches) : NULL;
+        if (is_made) {
+            cache = fallow__cache_mine(&arena->caches);
+        } else {
+            fallow__cache_refused(&arena->caches);
+        }
     }
     return cache;
 }
@@ -2183,6 +2212,7 @@ static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
         arena_free_long(arena, base, size_bytes);
         return;
     }
+    (void)look_is_due(arena, pages_up(arena, size_bytes));
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, count);
 }
@@ -2201,6 +2231,7 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
         }
     }
     fallow__pages_free(&where.part->pages, where.first, where.count);
+    (void)look_is_due(arena, where.count);
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, where.count);
 }
@@ -2625,7 +2656,7 @@ void fallow_arena_flush_thread(fallow_arena *arena)
     if (cache != NULL) {
         fallow__cache_empty(cache, arena_drop, arena);
     }
-    fallow__os_lock_release(&arena->lock);
+    arena_unlock_and_look(arena, 0);
 }
 
 fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, size_t *released_bytes_out)
@@ -2635,6 +2666,7 @@ fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, siz
     stretch how = {.gives_way = true, .most = UINT_MAX, .budget_ns = budget_ns};
     fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
+    arena_drain_caches(arena, false);
     turn_take(arena);
     fallow_status status = arena_scavenge(arena, &how, &error);
     turn_pass(arena);
@@ -2699,7 +2731,6 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         .scavenge = arena->scavenger.mode,
     };
     fallow__os_lock_acquire(&arena->lock);
-    fallow__cached kept = fallow__caches_count(&arena->caches, false);
     stats.reserved_bytes = arena->caches.reserved_bytes;
     stats.metadata_bytes = arena->caches.metadata_bytes;
     for (part *p = arena->oldest; p != NULL; p = p->next) {
@@ -2711,9 +2742,14 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
         stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
+    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE));
+    /* a run that went from one cache to another while they were counted was counted twice */
+    fallow__cached kept = fallow__caches_count(&arena->caches, false);
+    kept.run_count = kept.run_count < stats.run_count ? kept.run_count : stats.run_count;
+    kept.bytes = kept.bytes < stats.in_use_bytes ? kept.bytes : stats.in_use_bytes;
     stats.run_count -= kept.run_count;
+    stats.in_use_bytes -= kept.bytes;
     stats.cached_bytes = kept.bytes;
-    stats.in_use_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES_IN_USE)) - kept.bytes;
     stats.retained_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)));
     stats.released_lazy_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_LAZY)));
     stats.released_zero_bytes = pages_bytes(arena, arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_ZERO)));
@@ -2970,10 +3006,14 @@ void fallow_arena_destroy(fallow_arena *arena)
     }
     fallow__scavenger_leave(&arena->scavenger);
     fallow__arenas_leave(arena);
-    for (const fallow__cache *cache = arena->caches.first; cache != NULL; cache = cache->next) {
-        tell(arena, cache->region.base, fallow__cache_bytes(&arena->caches));
-    }
     fallow__caches_close(&arena->caches);
+    for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {
+        fallow_region region = cache->region;
+        fallow__os_error ignored;
+        cache = cache->next;
+        (void)fallow__os_release(&region, &ignored);
+        tell(arena, region.base, fallow__cache_bytes(&arena->caches));
+    }
     fallow__os_event_destroy(&arena->turn_passed);
     fallow__os_lock_destroy(&arena->lock);
     for (part *p = arena->newest; p != NULL;) {

@@ -25,6 +25,8 @@
  * `entries`) names it. Any thread that holds the arena's lock may take these entries away and, after a memory barrier
  * in all threads, wait until the owner is not busy: then the owner either finds its entry gone, or is done. With the
  * lock held it cannot get its entry back, so the cache is the other thread's. This costs the owner two plain stores.
+ * Both must have followed whenever entries were taken, whoever took them: that is counted (`taken`, `settled`), since a
+ * barrier may have been refused, and two threads may do this at once.
  *
  * Entries may name an arena that is gone, if the thread itself wrote them since; so they are compared before the cache
  * is touched, and a destroyed arena is forgotten by every thread that has a cache of it before its memory goes.
@@ -54,6 +56,7 @@ enum {
     STACK_MOST = 8192,             /* 64 MiB of 8 KiB */
     LIMIT_LEAST = 256 << 10,       /* less is not worth a cache */
     MISSES_BEFORE_CACHE = 8,       /* a thread that takes less is served from the arena */
+    MISSES_AFTER_REFUSAL = 1024,   /* to be refused costs two system calls, and the arena's own way some 50 ns */
     STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
     STACKS_BYTES_LEAST = 8 << 10
 };
@@ -146,7 +149,7 @@ static fallow__cached cache_count(const fallow__cache *cache)
 
 static inline bool cache_has_room(const fallow__cache *cache, size_t index)
 {
-    return cache->units + index + 1 <= cache->caches->limit_units;
+    return cache->room_units > index;
 }
 
 /* --- putting and taking ------------------------------------------------------------------------------------ */
@@ -183,7 +186,7 @@ bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
     *fallow__cache_item(cache, top) = (fallow__item)base;
     set_top(cache, index, top + ITEM_BYTES);
     set_barrier_at(cache, index, head, top + ITEM_BYTES);
-    cache->units += index + 1;
+    cache->room_units -= index + 1;
     return true;
 }
 
@@ -195,7 +198,7 @@ fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
     if (item != FALLOW__ITEM_NONE) {
         *slot = item & ~(fallow__item)1; /* so that it is known when it comes back; it is not zero then */
         set_top(cache, index, top - ITEM_BYTES);
-        cache->units -= index + 1;
+        cache->room_units += index + 1;
     }
     return item;
 }
@@ -226,7 +229,8 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
 {
     const fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t bottom = cache->bottoms[index];
-    if (bottom == 0 || bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
+    if (bottom == 0 || !cache_has_room(cache, index) ||
+        bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
         return false;
     }
     stack_head *head = head_of(cache, bottom);
@@ -240,7 +244,7 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
     *fallow__cache_item(cache, top) = (fallow__item)base;
     head->hint = slot - ITEM_BYTES;
     set_top(cache, index, top + ITEM_BYTES);
-    cache->units += index + 1;
+    cache->room_units -= index + 1;
     return true;
 }
 
@@ -310,15 +314,15 @@ static void stack_drop(fallow__cache *cache, size_t index, uint32_t drop_count, 
     }
     set_top(cache, index, top_of(cache, index) - drop_count * ITEM_BYTES);
     set_barrier(cache, index);
-    cache->units -= drop_count * (index + 1);
+    cache->room_units += drop_count * (index + 1);
 }
 
-/* Drop half of what each bin holds, bin by bin, until there is no more than so much left; the last run of a bin only
- * where that is not enough. */
-static void cache_shrink(fallow__cache *cache, size_t keep_units, fallow__cache_drop *drop, void *context)
+/* Drop half of what each bin holds, bin by bin, until there is so much room; the last run of a bin only where that is
+ * not enough. */
+static void cache_shrink(fallow__cache *cache, size_t room_units, fallow__cache_drop *drop, void *context)
 {
     unsigned rounds = 0;
-    while (cache->units > keep_units) {
+    while (cache->room_units < room_units) {
         uint32_t index = next_used(cache, cache->hand);
         if (index < cache->caches->bin_count) {
             stack_drop(cache, index, (count_of(cache, index) + (rounds > 1)) / 2, drop, context);
@@ -339,10 +343,8 @@ bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_d
         stack_drop(cache, index, (count_of(cache, index) + 1) / 2, drop, context);
     }
     if (!cache_has_room(cache, index)) {
-        size_t limit_units = cache->caches->limit_units;
-        size_t keep_units = limit_units - limit_units / 8; /* so much less, that it does not come to this again soon */
-        size_t room_units = limit_units - index - 1;
-        cache_shrink(cache, keep_units < room_units ? keep_units : room_units, drop, context);
+        size_t room_units = cache->caches->limit_units / 8; /* so much, that it does not come to this again soon */
+        cache_shrink(cache, room_units > index ? room_units : index + 1, drop, context);
     }
     return true;
 }
@@ -353,7 +355,7 @@ void fallow__cache_empty(fallow__cache *cache, fallow__cache_drop *drop, void *c
         stack_drop(cache, index, count_of(cache, index), drop, context);
         head_of(cache, cache->bottoms[index])->batch = 0;
     }
-    cache->units = 0; /* as it is, but where a fork came between a stack and this */
+    cache->room_units = cache->caches->limit_units; /* as it is, but where a fork came between a stack and this */
 }
 
 bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
@@ -365,7 +367,7 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
             items[i] = items[count - 1];
             set_top(cache, index, top_of(cache, index) - ITEM_BYTES);
             set_barrier(cache, index);
-            cache->units -= index + 1;
+            cache->room_units += index + 1;
             return true;
         }
     }
@@ -395,16 +397,16 @@ uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__
     }
     uint32_t top = top_of(cache, index);
     uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
-    size_t room_units = cache->caches->limit_units - cache->units;
+    size_t fits = cache->room_units / (index + 1);
     count = count < room ? count : room;
-    count = count <= room_units / (index + 1) ? count : (uint32_t)(room_units / (index + 1));
+    count = count <= fits ? count : (uint32_t)fits;
     for (uint32_t i = count; i-- > 0;) {
         *fallow__cache_item(cache, top) = items[i];
         top += ITEM_BYTES;
     }
     set_top(cache, index, top);
     set_barrier(cache, index);
-    cache->units += count * (index + 1);
+    cache->room_units -= count * (index + 1);
     return count;
 }
 
@@ -506,9 +508,10 @@ static void cache_remember(fallow__cache *cache)
     const fallow__caches *caches = cache->caches;
     fallow__cache_entry *entry = &here->entries[caches->entry];
     if (!caches->is_checked && caches->stops == 0) {
-        /* the caches last: a thread that takes it away looks at them only */
+        /* the caches last: a thread that takes it away looks at them only. The entry may have named another arena: who
+         * finds that it does not any more, and so has nothing to wait for, is to see what was done there */
         entry->cache = cache;
-        atomic_store_explicit(&entry->caches, caches, memory_order_relaxed);
+        atomic_store_explicit(&entry->caches, caches, memory_order_release);
         here->latest.cache = cache;
         atomic_store_explicit(&here->latest.caches, caches, memory_order_relaxed);
     }
@@ -526,14 +529,23 @@ fallow__cache *fallow__cache_mine(const fallow__caches *caches)
     return cache;
 }
 
-bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free)
+bool fallow__cache_is_missed(fallow__caches *caches, bool is_free)
 {
     fallow__thread *here = &fallow__here;
     if (caches->bin_count == 0 || here->has_left) {
         return false;
     }
+    if (caches->patience != 0) {
+        caches->patience--;
+        return false;
+    }
     here->missed++;
     return is_free || here->missed >= MISSES_BEFORE_CACHE;
+}
+
+void fallow__cache_refused(fallow__caches *caches)
+{
+    caches->patience = MISSES_AFTER_REFUSAL;
 }
 
 /* The thread ends: its caches are emptied, and may become another thread's. */
@@ -557,13 +569,17 @@ bool fallow__cache_prepare(void)
         fallow__here.has_left = true; /* nobody would empty it */
         return false;
     }
-    threads_lock_acquire();
+    fallow__here.missed = 0;
     return true;
+}
+
+void fallow__cache_begin(void)
+{
+    threads_lock_acquire();
 }
 
 void fallow__cache_finish(void)
 {
-    fallow__here.missed = 0;
     fallow__os_lock_release(&threads_lock);
 }
 
@@ -598,6 +614,7 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .stacks_end = (uint32_t)fallow__align_up(stacks_at, 8),
         .stacks_limit = stacks_at + (uint32_t)stacks_bytes(caches),
         .bottoms = (uint32_t *)(void *)((unsigned char *)cache + bottoms_offset(caches)),
+        .room_units = caches->limit_units,
         .region = *region,
         .none = FALLOW__ITEM_NONE,
     };
@@ -609,14 +626,13 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
 
 _Static_assert(offsetof(fallow__cache, none) <= FALLOW__MARK_WITHIN_BYTES, "the mark is found");
 
-/* Take an arena out of an entry; whether it was there. */
+/* Take an arena out of an entry; whether it was there. What its thread did before another one took this one's place is
+ * seen by the caller, and by whoever looks here next: cache_remember. */
 static bool entry_forget(fallow__cache_entry *entry, const fallow__caches *caches)
 {
-    bool is_there = atomic_load_explicit(&entry->caches, memory_order_relaxed) == caches;
-    if (is_there) {
-        atomic_store_explicit(&entry->caches, FALLOW__CACHES_NOBODY, memory_order_relaxed);
-    }
-    return is_there;
+    const fallow__caches *expected = caches;
+    return atomic_compare_exchange_strong_explicit(&entry->caches, &expected, FALLOW__CACHES_NOBODY,
+                                                   memory_order_acq_rel, memory_order_acquire);
 }
 
 /* A thread is to ask with the lock before it uses its cache again; whether it might not have. */
@@ -632,14 +648,13 @@ void fallow__cache_disown(fallow__cache *cache)
     cache->owner = NULL;
 }
 
-void fallow__caches_close(fallow__caches *caches)
+void fallow__caches_close(const fallow__caches *caches)
 {
     if (caches->first == NULL) {
         return;
     }
     threads_lock_acquire();
-    for (fallow__cache *cache = caches->first; cache != NULL;) {
-        fallow__cache *next = cache->next;
+    for (fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
         if (cache->owner != NULL) {
             (void)thread_forget(cache->owner, caches);
             fallow__cache **link = &cache->owner->first;
@@ -648,12 +663,7 @@ void fallow__caches_close(fallow__caches *caches)
             }
             *link = cache->next_here;
         }
-        fallow_region region = cache->region;
-        fallow__os_error ignored;
-        (void)fallow__os_release(&region, &ignored);
-        cache = next;
     }
-    caches->first = NULL;
     fallow__os_lock_release(&threads_lock);
 }
 
@@ -687,22 +697,27 @@ static bool threads_forget(const fallow__caches *caches)
 
 bool fallow__caches_stop(fallow__caches *caches, fallow__os_lock *lock)
 {
-    bool is_stopped = true;
-    bool is_waited_for = caches->stops != 0; /* somebody else has taken the entries, and may not have waited yet */
     caches->stops++;
-    /* twice, if need be: an owner in the middle of something may write `latest` anew, but not its entry */
-    while (is_stopped && (threads_forget(caches) || is_waited_for)) {
-        is_waited_for = false;
+    for (;;) {
+        /* again after each wait: an owner in the middle of something may write `latest` anew, but not its entry */
+        caches->taken += threads_forget(caches) ? 1 : 0;
+        uint64_t taken = caches->taken;
+        if (caches->settled == taken) {
+            return true;
+        }
         fallow__os_lock_release(lock);
-        is_stopped = fallow__os_barrier_all_threads();
+        bool is_passed = fallow__os_barrier_all_threads();
         fallow__os_lock_acquire(lock);
-        for (const fallow__cache *cache = caches->first; is_stopped && cache != NULL; cache = cache->next) {
+        if (!is_passed) {
+            return false;
+        }
+        for (const fallow__cache *cache = caches->first; cache != NULL; cache = cache->next) {
             if (is_others(cache)) {
                 thread_wait(cache->owner);
             }
         }
+        caches->settled = taken > caches->settled ? taken : caches->settled;
     }
-    return is_stopped;
 }
 
 void fallow__caches_go_on(fallow__caches *caches)

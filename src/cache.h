@@ -54,7 +54,7 @@ typedef struct fallow__cache {
     struct fallow__thread *owner;    /* NULL = idle: its thread has ended, another one may have it */
     struct fallow__cache *next;      /* of the same arena */
     struct fallow__cache *next_here; /* of the same thread */
-    size_t units;                    /* what is kept, in units of 4 KiB */
+    size_t room_units;               /* what more may be kept, in units of 4 KiB */
     uint32_t stacks_end;             /* where the next stack goes, and where the room for them ends; as `top` */
     uint32_t stacks_limit;
     uint32_t hand;     /* the bin at which dropping goes on */
@@ -74,7 +74,10 @@ typedef struct fallow__caches {
     bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
     size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
+    uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
     unsigned stops;          /* how many have stopped the threads from using them without the lock */
+    uint64_t taken;          /* how often entries were taken away from threads */
+    uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
     fallow__cache *first;    /* all of them, idle ones too */
     size_t metadata_bytes;   /* committed for caches, and reserved */
     size_t reserved_bytes;
@@ -162,7 +165,7 @@ static inline fallow__item fallow__cache_take_plain(fallow__cache *cache, size_t
     fallow__item item = *(fallow__cache_item(cache, top) - 1);
     if (FALLOW__LIKELY(fallow__item_is_plain(item))) {
         atomic_store_explicit(&bin->top, top - (uint32_t)sizeof item, memory_order_relaxed);
-        cache->units -= index + 1;
+        cache->room_units += index + 1;
     }
     return item;
 }
@@ -173,10 +176,10 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
 {
     fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t top = atomic_load_explicit(&bin->top, memory_order_relaxed);
-    if (FALLOW__LIKELY(*fallow__cache_item(cache, top) == (fallow__item)base &&
+    if (FALLOW__LIKELY(*fallow__cache_item(cache, top) == (fallow__item)base && cache->room_units > index &&
                        bin->epoch == atomic_load_explicit(&caches->epoch, memory_order_relaxed))) {
         atomic_store_explicit(&bin->top, top + (uint32_t)sizeof(fallow__item), memory_order_relaxed);
-        cache->units += index + 1;
+        cache->room_units -= index + 1;
         return true;
     }
     return false;
@@ -209,14 +212,18 @@ typedef void fallow__cache_drop(void *context, const fallow__item *items, uint32
 void fallow__caches_init(fallow__caches *caches, size_t page_bytes, size_t limit_bytes, bool is_checked,
                          void (*drain)(fallow__caches *caches, fallow__cache *cache));
 
-/* Before the arena goes: its caches are forgotten by all threads, and released. The lock is not held. */
-void fallow__caches_close(fallow__caches *caches);
+/* Before the arena goes: its caches are forgotten by all threads. To be released by the caller, each with its region.
+ * The lock is not held. */
+void fallow__caches_close(const fallow__caches *caches);
 
 /* This thread's cache, which it may use without the lock from now on; NULL if it has none. */
 fallow__cache *fallow__cache_mine(const fallow__caches *caches);
 
 /* Is it time to make one? Counts the calls that had none. */
-bool fallow__cache_is_missed(const fallow__caches *caches, bool is_free);
+bool fallow__cache_is_missed(fallow__caches *caches, bool is_free);
+
+/* The system or the program refused one: it is not asked again soon. */
+void fallow__cache_refused(fallow__caches *caches);
 
 /* Around a fork: the lock over all threads is held, so that it is free in the child. */
 void fallow__threads_hold(void);
@@ -232,10 +239,12 @@ void fallow__cache_disown(fallow__cache *cache);
 /* What a new cache needs. */
 size_t fallow__cache_bytes(const fallow__caches *caches);
 
-/* Give this thread a cache. The lock is not held; the four steps are one behind the other: prepare takes the lock over
- * all threads (false: this thread gets none), adopt and open need the arena's lock and finish lets go again.
- * adopt gives an idle cache, if there is one; open makes one of a committed region. */
+/* Give this thread a cache. First prepare, with no lock held: this thread's end will be told; false: it gets none. Then
+ * with the lock over all threads, which begin and finish take and let go, and with the arena's inside: adopt gives an
+ * idle cache, if there is one; open makes one of a committed region. Both locks are short: nothing that may call the
+ * system or the program is done in between. */
 bool fallow__cache_prepare(void);
+void fallow__cache_begin(void);
 bool fallow__cache_adopt(fallow__caches *caches);
 void fallow__cache_open(fallow__caches *caches, const fallow_region *region);
 void fallow__cache_finish(void);

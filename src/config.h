@@ -9,7 +9,7 @@ typedef struct fallow__config {
     bool is_purge_from_environment;
     size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
-    bool is_checking; /* FALLOW_DEBUG has `check` */
+    bool is_checking;         /* FALLOW_DEBUG has `check` */
     size_t limit_bytes;       /* what 0 means; 0 = no limit */
     fallow_scavenge scavenge; /* what DEFAULT means: never DEFAULT itself */
     char environment_error[160];

@@ -10,10 +10,13 @@
 #include "status.h"
 
 typedef enum field_kind {
-    BYTES,   /* size_t */
-    COUNT,   /* size_t */
-    COUNTER, /* uint64_t; it only grows */
-    MODE     /* fallow_purge */
+    BYTES,    /* size_t */
+    COUNT,    /* size_t */
+    COUNTER,  /* uint64_t; it only grows */
+    TIME,     /* uint64_t, nanoseconds; it only grows */
+    PURGE,    /* fallow_purge, */
+    SCAVENGE, /* fallow_scavenge, */
+    RETAINED  /* fallow_retained: words, of which one holds */
 } field_kind;
 
 typedef struct field {
@@ -27,6 +30,12 @@ typedef struct field {
 #define FIELD(name, metric, kind, meaning)                                               \
     {                                                                                    \
 #name, "fallow_arena_" metric, kind, offsetof(fallow_arena_stats, name), meaning \
+    }
+
+/* A figure inside a fallow_given_back. */
+#define GIVEN(name, figure, metric, meaning)                                                                   \
+    {                                                                                                          \
+#name "_" #figure, "fallow_arena_" metric, COUNTER, offsetof(fallow_arena_stats, name.figure), meaning \
     }
 
 static const field fields[] = {
@@ -52,9 +61,29 @@ static const field fields[] = {
     FIELD(region_count, "reservations", COUNT, "Reservations."),
     FIELD(commit_calls, "commit_calls_total", COUNTER, "How often the system was asked to commit."),
     FIELD(purge_calls, "purge_calls_total", COUNTER, "How often the system was asked to purge or decommit."),
-    FIELD(purge, "purge_mode", MODE,
+    FIELD(purge, "purge_mode", PURGE,
           "How free memory is given back, as the label says: at once, lazily, or with its commit charge; always 1."),
+    FIELD(scavenge, "scavenge_mode", SCAVENGE, "Who gives free memory back, as the label says; always 1."),
+    FIELD(limit_bytes, "limit_bytes", BYTES, "The most that may be backed; 0 is no limit."),
+    FIELD(map_count, "mappings", COUNT, "Mappings that the arena is made of, about."),
+    FIELD(avoided_decommits, "avoided_decommits_total", COUNTER,
+          "Decommits done as DONTNEED, to stay away from the most mappings a process may have."),
+    FIELD(os_ns, "os_seconds_total", TIME, "Time spent in commit and purge calls."),
+    GIVEN(by_dontneed, calls, "dontneed_calls_total", "Calls that gave memory back at once."),
+    GIVEN(by_dontneed, bytes, "dontneed_bytes_total", "What they gave back."),
+    GIVEN(by_free, calls, "free_calls_total", "Calls that gave memory back lazily."),
+    GIVEN(by_free, bytes, "free_bytes_total", "What they gave back."),
+    GIVEN(by_decommit, calls, "decommit_calls_total", "Calls that gave memory and commit charge back."),
+    GIVEN(by_decommit, bytes, "decommit_bytes_total", "What they gave back."),
+    FIELD(why_retained, "why_retained", RETAINED, "What retained memory waits for, as the label says; always 1."),
 };
+
+#define NS_PER_SECOND UINT64_C(1000000000)
+
+static inline bool is_counter(field_kind kind)
+{
+    return kind == COUNTER || kind == TIME;
+}
 
 enum {
     FIELDS = sizeof fields / sizeof fields[0]
@@ -65,7 +94,7 @@ static uint64_t number_of(const field *f, const fallow_arena_stats *stats)
     const char *place = (const char *)stats + f->offset;
     uint64_t counter;
     size_t size;
-    if (f->kind == COUNTER) {
+    if (is_counter(f->kind)) {
         memcpy(&counter, place, sizeof counter);
         return counter;
     }
@@ -73,15 +102,18 @@ static uint64_t number_of(const field *f, const fallow_arena_stats *stats)
     return size;
 }
 
-static const char *mode_of(const fallow_arena_stats *stats)
+/* The word for a field that is one; NULL for one that is a number. */
+static const char *word_of(const field *f, const fallow_arena_stats *stats)
 {
-    switch (stats->purge) {
-    case FALLOW_PURGE_DONTNEED: return "dontneed";
-    case FALLOW_PURGE_FREE: return "free";
-    case FALLOW_PURGE_DECOMMIT: return "decommit";
-    case FALLOW_PURGE_DEFAULT: break;
+    static const char *const purges[] = {"default", "dontneed", "free", "decommit"};
+    static const char *const scavenges[] = {"default", "off", "assist", "thread"};
+    static const char *const reasons[] = {"nothing", "goal", "off", "delay", "pace", "dense", "due"};
+    switch (f->kind) {
+    case PURGE: return purges[stats->purge];
+    case SCAVENGE: return scavenges[stats->scavenge];
+    case RETAINED: return reasons[stats->why_retained];
+    default: return NULL;
     }
-    return "default";
 }
 
 /* --- which arenas -------------------------------------------------------------------------------------------- */
@@ -122,11 +154,12 @@ static void write_text(fallow__writer *writer, const fallow__named_stats *named)
     fallow__write_number(writer, named->id);
     fallow__write_text(writer, ")\n");
     for (size_t i = 0; i < FIELDS; i++) {
-        uint64_t number = fields[i].kind != MODE ? number_of(&fields[i], &named->stats) : 0;
+        const char *word = word_of(&fields[i], &named->stats);
+        uint64_t number = word == NULL ? number_of(&fields[i], &named->stats) : 0;
         fallow__write_text(writer, "  ");
         fallow__write_text(writer, fields[i].name);
         fallow__write_before_column(writer, 38,
-                                    fields[i].kind == MODE    ? mode_of(&named->stats)
+                                    word != NULL              ? word
                                     : fields[i].kind == BYTES ? fallow__size_words(number).text
                                                               : fallow__number_words(number).text);
         fallow__write_text(writer, "   ");
@@ -145,8 +178,9 @@ void fallow__stats_write_json(fallow__writer *writer, const fallow__named_stats 
         fallow__write_text(writer, ",");
         fallow__write_json(writer, fields[i].name);
         fallow__write_text(writer, ":");
-        if (fields[i].kind == MODE) {
-            fallow__write_json(writer, mode_of(&named->stats));
+        const char *word = word_of(&fields[i], &named->stats);
+        if (word != NULL) {
+            fallow__write_json(writer, word);
         } else {
             fallow__write_number(writer, number_of(&fields[i], &named->stats));
         }
@@ -161,12 +195,23 @@ static void write_sample(fallow__writer *writer, const field *f, const fallow__n
     fallow__write_label(writer, named->name);
     fallow__write_text(writer, ",id=\"");
     fallow__write_number(writer, named->id);
-    if (f->kind == MODE) {
+    const char *word = word_of(f, &named->stats);
+    if (word != NULL) {
         fallow__write_text(writer, "\",mode=\"");
-        fallow__write_text(writer, mode_of(&named->stats));
+        fallow__write_text(writer, word);
     }
     fallow__write_text(writer, "\"} ");
-    fallow__write_number(writer, f->kind == MODE ? 1 : number_of(f, &named->stats));
+    uint64_t number = word != NULL ? 1 : number_of(f, &named->stats);
+    if (f->kind == TIME) { /* Prometheus counts seconds */
+        char fraction[] = ".000000000";
+        for (uint64_t rest = number % NS_PER_SECOND, digit = sizeof fraction - 2; digit > 0; rest /= 10) {
+            fraction[digit--] = (char)('0' + rest % 10);
+        }
+        fallow__write_number(writer, number / NS_PER_SECOND);
+        fallow__write_text(writer, fraction);
+    } else {
+        fallow__write_number(writer, number);
+    }
     fallow__write_text(writer, "\n");
 }
 
@@ -184,7 +229,7 @@ static void write_prometheus(fallow__writer *writer, fallow_arena *arena)
         fallow__write_text(writer, fields[i].meaning);
         fallow__write_text(writer, "\n# TYPE ");
         fallow__write_text(writer, fields[i].metric);
-        fallow__write_text(writer, fields[i].kind == COUNTER ? " counter\n" : " gauge\n");
+        fallow__write_text(writer, is_counter(fields[i].kind) ? " counter\n" : " gauge\n");
         if (arena != NULL) {
             write_sample(writer, &fields[i], &one);
             continue;

@@ -31,7 +31,8 @@ enum {
     RUNS_MAX = 200,
     THREADS_MAX = 6, /* besides the one that began */
     PAGES_MAX = 600,
-    CLEARED_BYTES_MAX = 128 << 10
+    CLEARED_BYTES_MAX = 128 << 10,
+    CACHE_BYTES_LEAST = 256 << 10 /* less is no cache */
 };
 
 /* What a page of a run is. */
@@ -769,7 +770,7 @@ static void check_identities(const work *w, const fallow_arena_stats *s)
          s->in_use_bytes + s->cached_bytes + s->retained_bytes + s->released_lazy_bytes + s->metadata_bytes);
     SAME("committed", s->committed_bytes, s->backed_bytes + s->released_zero_bytes);
     CHECK(s->reserved_bytes >= s->committed_bytes, "more is committed than reserved");
-    CHECK(s->peak_in_use_bytes >= s->in_use_bytes, "the peak is below what is in use");
+    CHECK(s->peak_in_use_bytes >= s->in_use_bytes + s->cached_bytes, "the peak is below what is in use");
     CHECK(w->a->options.limit_bytes == 0 || s->backed_bytes <= w->a->options.limit_bytes, "backed is above the limit");
 }
 
@@ -854,7 +855,8 @@ static fallow_arena_options random_arena_options(work *w)
     if (test_below(random, 4) == 0) {
         o.limit_bytes = (size_t)(1 + test_below(random, page_count)) * page + 2 * life.facts.page_bytes;
     }
-    o.thread_cache_bytes = test_below(random, 2) == 0 ? FALLOW_CACHE_NONE : test_below(random, 3) * 16 * page;
+    o.thread_cache_bytes =
+        test_below(random, 2) == 0 ? FALLOW_CACHE_NONE : CACHE_BYTES_LEAST + test_below(random, 3) * 16 * page;
     o.scavenge = FALLOW_SCAVENGE_OFF;
     o.flags |= test_below(random, 3) != 0 ? FALLOW_ARENA_FIXED : 0;
     if (test_below(random, 2) == 0) {
@@ -927,10 +929,10 @@ static bool op_destroy(work *w)
     check_identities(w, &s);
     check_runs(w, &s);
     trace(w, "destroy");
+    runs_forget(a); /* another arena may get the addresses before this returns */
     fallow_arena_destroy(a->arena);
     SAME("granted after destroy", a->granted_bytes, 0);
     a->arena = NULL;
-    runs_forget(a);
     work_end(w);
     a->is_closed = false;
     return true;

@@ -87,7 +87,9 @@ static int child(uint64_t seed)
     }
     NOTE(is_given_back(world.arena[0]));
     fallow_arena *own = NULL;
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
+    fallow_arena_options options = {.reserve_bytes = 64 * MIB,
+                                    .scavenge = FALLOW_SCAVENGE_THREAD,
+                                    .purge_delay_ms = 1};
     NOTE(fallow_arena_create(&options, &own) == FALLOW_OK && is_given_back(own));
     fallow_arena_destroy(own);
     for (int i = 0; i < ARENAS; i++) {
@@ -122,9 +124,8 @@ static void fork_or_work(void *context, unsigned index)
     atomic_store(&world.is_over, true);
 }
 
-static void children_find_arenas_at_rest(void **state)
+static void fork_among_threads(size_t thread_cache_bytes)
 {
-    (void)state;
     uint64_t seed = test_seed("posix_fork").state;
     static const fallow_arena_options options[ARENAS] = {
         {.scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1},
@@ -137,9 +138,11 @@ static void children_find_arenas_at_rest(void **state)
     for (int i = 0; i < ARENAS; i++) {
         fallow_arena_options o = options[i];
         o.reserve_bytes = 64 * MIB;
+        o.thread_cache_bytes = thread_cache_bytes;
         assert_int_equal(fallow_arena_create(&o, &world.arena[i]), FALLOW_OK);
     }
     fallow_arena_options o = {.reserve_bytes = 64 * MIB,
+                              .thread_cache_bytes = thread_cache_bytes,
                               .scavenge = FALLOW_SCAVENGE_THREAD,
                               .purge_delay_ms = 1,
                               .flags = FALLOW_ARENA_NO_FORK};
@@ -151,6 +154,21 @@ static void children_find_arenas_at_rest(void **state)
         fallow_arena_destroy(world.arena[i]);
     }
     fallow_arena_destroy(world.unforked);
+    atomic_store(&world.is_over, false);
+}
+
+static void children_find_arenas_at_rest(void **state)
+{
+    (void)state;
+    fork_among_threads(FALLOW_CACHE_NONE);
+}
+
+/* What other threads keep at that moment is the child's to use; what this one keeps of an arena that the child has not
+ * is forgotten. */
+static void children_find_what_threads_kept(void **state)
+{
+    (void)state;
+    fork_among_threads(512 << 10);
 }
 
 int main(void)
@@ -158,6 +176,7 @@ int main(void)
     test_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_find_arenas_at_rest),
+        cmocka_unit_test(children_find_what_threads_kept),
     };
     return cmocka_run_group_tests_name("posix_fork", tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -1345,6 +1346,123 @@ static void test_barrier_refused_from_the_start(void **state)
     run(body_barrier_refused_from_the_start);
 }
 
+/* --- thread caches on such a system ------------------------------------------------------------------------- */
+
+static struct {
+    fallow_arena *arena;
+    atomic_int step;
+} kept;
+
+static void fill_cache(void)
+{
+    void *bases[16];
+    for (int i = 0; i < 16; i++) {
+        CHECK_STATUS(fallow_arena_alloc(kept.arena, 64 << 10, &bases[i]), FALLOW_OK);
+    }
+    for (int i = 0; i < 16; i++) {
+        fallow_arena_free(kept.arena, bases[i], 64 << 10);
+    }
+}
+
+static void keep_for_a_while(void *context)
+{
+    (void)context;
+    for (int step = 0; step < 6; step += 2) {
+        fill_cache();
+        atomic_store(&kept.step, step + 1);
+        while (atomic_load(&kept.step) == step + 1) {
+            fallow__os_yield();
+        }
+    }
+}
+
+static size_t cached_bytes(void)
+{
+    fallow_arena_stats stats;
+    CHECK_STATUS(fallow_arena_check(kept.arena), FALLOW_OK);
+    fallow_arena_read_stats(kept.arena, &stats);
+    CHECK(stats.backed_bytes == stats.in_use_bytes + stats.cached_bytes + stats.retained_bytes +
+                                    stats.released_lazy_bytes + stats.metadata_bytes);
+    return stats.cached_bytes;
+}
+
+static void make_arena_with_caches(void)
+{
+    fallow_arena_options options = {.reserve_bytes = 16 * MIB, .thread_cache_bytes = 2 * MIB};
+    CHECK_STATUS(fallow_arena_create(&options, &kept.arena), FALLOW_OK);
+}
+
+/* What a running thread keeps stays with it, however often it is asked for; it comes back when the thread ends. With a
+ * barrier it comes back at once. */
+static void keep_and_trim(bool is_barrier)
+{
+    fallow__os_thread thread;
+    fallow__os_error error;
+    make_arena_with_caches();
+    CHECK_STATUS(fallow__os_thread_start(keep_for_a_while, NULL, &thread, &error), FALLOW_OK);
+    for (int step = 0; step < 6; step += 2) {
+        while (atomic_load(&kept.step) != step + 1) {
+            fallow__os_yield();
+        }
+        for (int i = 0; i < 3; i++) {
+            CHECK_STATUS(fallow_arena_trim(kept.arena, 0, NULL), FALLOW_OK);
+            CHECK(cached_bytes() == (is_barrier ? 0 : MIB));
+        }
+        atomic_store(&kept.step, step + 2);
+    }
+    fallow__os_thread_join(&thread);
+    CHECK(cached_bytes() == 0);
+    fallow_arena_destroy(kept.arena);
+}
+
+static void body_caches_without_a_barrier(void)
+{
+    skip_if_emulated();
+    refuse_all(__NR_membarrier, ENOSYS);
+    keep_and_trim(false);
+}
+
+static void body_caches_with_a_barrier(void)
+{
+    skip_if_emulated();
+    if (!fallow__os_barrier_all_threads()) {
+        skip_child("this kernel has no barrier in all threads, or does not let us");
+    }
+    keep_and_trim(true);
+}
+
+/* Nobody would empty the cache of a thread whose end is not told: it gets none. */
+static void body_caches_without_a_key(void)
+{
+    pthread_key_t key;
+    while (pthread_key_create(&key, NULL) == 0) {
+    }
+    make_arena_with_caches();
+    for (int round = 0; round < 10; round++) {
+        fill_cache();
+        CHECK(cached_bytes() == 0);
+    }
+    fallow_arena_destroy(kept.arena);
+}
+
+static void test_caches_without_a_barrier(void **state)
+{
+    (void)state;
+    run(body_caches_without_a_barrier);
+}
+
+static void test_caches_with_a_barrier(void **state)
+{
+    (void)state;
+    run(body_caches_with_a_barrier);
+}
+
+static void test_caches_without_a_key(void **state)
+{
+    (void)state;
+    run(body_caches_without_a_key);
+}
+
 /* --- fork -------------------------------------------------------------------------------------------------- */
 
 static int around[3]; /* how often: before, in the parent, in the child */
@@ -1510,6 +1628,9 @@ int main(void)
         cmocka_unit_test(test_no_key_left),
         cmocka_unit_test(test_barrier),
         cmocka_unit_test(test_barrier_refused_from_the_start),
+        cmocka_unit_test(test_caches_without_a_barrier),
+        cmocka_unit_test(test_caches_with_a_barrier),
+        cmocka_unit_test(test_caches_without_a_key),
         cmocka_unit_test(test_fork_order),
         cmocka_unit_test(test_fork_and_events),
     };

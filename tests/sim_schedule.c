@@ -172,9 +172,27 @@ void turn_begin(const turn_options *options)
     sim_host_gather(true);
 }
 
+/* Threads that wait for ever need their gates for ever. */
+static struct forsaken {
+    struct forsaken *next;
+    thread threads[TURN_THREADS_MAX];
+} * all_forsaken;
+
+static void forsake(void)
+{
+    struct forsaken *now = malloc(sizeof *now);
+    require(now != NULL, "no memory");
+    now->next = all_forsaken;
+    memcpy(now->threads, turns.threads, sizeof now->threads);
+    all_forsaken = now;
+}
+
 void turn_finish(void)
 {
     require(turns.self == 0 && (turns.high == 1 || turns.tell != NULL), "threads are left");
+    if (turns.high > 1) {
+        forsake();
+    }
     sim_host_gate_destroy(turns.threads[0].gate);
     turns.is_on = false;
     sim_host_gather(false);

@@ -3,7 +3,7 @@
 #define FALLOW_TEST_THREADS_H
 
 enum {
-    THREADS_MAX = 16
+    THREADS_MAX = 64
 };
 
 /* Run body(context, 0) to body(context, count - 1) at the same time; returns when all have returned. */

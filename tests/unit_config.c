@@ -17,6 +17,7 @@
 
 static const char *madvise_value; /* NULL: not set */
 static const char *reserve_value;
+static const char *debug_value;
 static const char *limit_value;
 static const char *scavenge_value;
 static uint64_t memory_limit;
@@ -51,6 +52,8 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
         value = madvise_value;
     } else if (strcmp(name, "FALLOW_RESERVE") == 0) {
         value = reserve_value;
+    } else if (strcmp(name, "FALLOW_DEBUG") == 0) {
+        value = debug_value;
     } else if (strcmp(name, "FALLOW_LIMIT") == 0) {
         value = limit_value;
     } else if (strcmp(name, "FALLOW_SCAVENGE") == 0) {
@@ -75,6 +78,7 @@ static int reset(void **state)
     (void)state;
     madvise_value = NULL;
     reserve_value = NULL;
+    debug_value = NULL;
     limit_value = NULL;
     scavenge_value = NULL;
     memory_limit = GIB;
@@ -186,6 +190,27 @@ static void purges_are_three_words(void **state)
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_false(fallow__config_parse_purge(others[i], &purge));
         assert_int_equal(purge, FALLOW_PURGE_DECOMMIT);
+    }
+}
+
+static void debug_is_a_list_of_words(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"check", "check,check"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        bool is_checking = false;
+        assert_true(fallow__config_parse_debug(good[i], &is_checking));
+        assert_true(is_checking);
+    }
+    static const char *const bad[] = {"",           "chec",   "checks", "CHECK",        "check ",      " check",
+                                      "1",          "check,", ",check", "check,,check", "check,trace", "trace,check",
+                                      "check;check"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        bool is_checking = false;
+        if (fallow__config_parse_debug(bad[i], &is_checking)) {
+            fail_msg("\"%s\" was taken for FALLOW_DEBUG", bad[i]);
+        }
+        assert_false(is_checking);
     }
 }
 
@@ -323,6 +348,21 @@ static void good_environment(void **state)
     assert_string_equal(config->environment_error, "");
 }
 
+static void checking_from_the_environment(void **state)
+{
+    (void)state;
+    assert_false(fallow__config_get()->is_checking);
+    debug_value = "check";
+    assert_true(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "");
+    debug_value = "";
+    assert_false(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "");
+    debug_value = "check,everything";
+    assert_false(fallow__config_get()->is_checking);
+    assert_string_equal(fallow__config_get()->environment_error, "FALLOW_DEBUG=check,everything is not check");
+}
+
 static void limit_and_scavenging_from_the_environment(void **state)
 {
     (void)state;
@@ -402,6 +442,7 @@ int main(void)
         cmocka_unit_test(sizes_are_digits_and_a_letter),
         cmocka_unit_test(other_sizes_are_refused),
         cmocka_unit_test(purges_are_three_words),
+        cmocka_unit_test(debug_is_a_list_of_words),
         cmocka_unit_test(limits_are_sizes_or_percent),
         cmocka_unit_test(scavenging_is_three_words),
         cmocka_unit_test_setup(limit_and_scavenging_from_the_environment, reset),
@@ -410,6 +451,7 @@ int main(void)
         cmocka_unit_test_setup(a_reserve_from_the_environment_leaves_room_too, reset),
         cmocka_unit_test_setup(without_environment, reset),
         cmocka_unit_test_setup(good_environment, reset),
+        cmocka_unit_test_setup(checking_from_the_environment, reset),
         cmocka_unit_test_setup(set_to_nothing_is_not_set, reset),
         cmocka_unit_test_setup(bad_environment_has_no_effect_and_is_told, reset),
         cmocka_unit_test_setup(two_bad_values_are_both_told, reset),

@@ -71,7 +71,7 @@ static void begin(sim_options system, fallow_arena_options options)
 {
     assert_true(sim_begin(&system));
     options.reserve_bytes = options.reserve_bytes != 0 ? options.reserve_bytes : 256 * MIB;
-    options.thread_cache_bytes = FALLOW_CACHE_NONE; /* what a free frees is free */
+    options.thread_cache_bytes = options.thread_cache_bytes != 0 ? options.thread_cache_bytes : FALLOW_CACHE_NONE;
     assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
     fallow_arena_stats s;
     fallow_arena_read_stats(arena, &s);
@@ -373,8 +373,10 @@ static void the_thread_gives_back_what_is_idle(void **state)
                                      .purge_delay_ms = 1, /* the clock goes on while the thread sleeps, and slowly */
                                      .purge = way < 2 ? FALLOW_PURGE_DONTNEED : FALLOW_PURGE_DECOMMIT});
         fallow_arena *other = NULL;
-        fallow_arena_options options = {
-            .reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
+        fallow_arena_options options = {.reserve_bytes = 64 * MIB,
+                                        .thread_cache_bytes = FALLOW_CACHE_NONE,
+                                        .scavenge = FALLOW_SCAVENGE_THREAD,
+                                        .purge_delay_ms = 1};
         assert_int_equal(fallow_arena_create(&options, &other), FALLOW_OK);
         uint64_t threads = sim_counts().calls[SIM_THREAD];
         assert_int_equal(threads, 0); /* not before there is something to do */
@@ -391,6 +393,32 @@ static void the_thread_gives_back_what_is_idle(void **state)
         fallow_arena_destroy(other);
         end();
     }
+}
+
+/* What a thread keeps while it sleeps goes, too. */
+static void the_caches_of_idle_threads(void **state)
+{
+    (void)state;
+    begin((sim_options){0}, (fallow_arena_options){.thread_cache_bytes = 64 * MIB,
+                                                   .scavenge = FALLOW_SCAVENGE_THREAD,
+                                                   .purge_delay_ms = 1});
+    static char *runs[1000];
+    for (int i = 0; i < 1000; i++) {
+        runs[i] = take(64 * KIB);
+    }
+    for (int i = 0; i < 1000; i++) {
+        give(runs[i], 64 * KIB);
+    }
+    give(take(FALLOW__LOOK_PAGES * page * 8),
+         FALLOW__LOOK_PAGES * page * 8); /* more than is kept: so there is a look */
+    fallow_arena_stats s;
+    uint64_t looks = 0;
+    do {
+        fallow_arena_read_stats(arena, &s);
+        sim_host_yield(true);
+        assert_true(++looks < 10000000);
+    } while (s.retained_bytes + s.cached_bytes != 0);
+    end();
 }
 
 /* No thread can be had: the arena helps itself. */
@@ -414,7 +442,10 @@ static void arenas_come_and_go(void **state)
 {
     (void)state;
     begin((sim_options){0}, (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1});
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
+    fallow_arena_options options = {.reserve_bytes = 64 * MIB,
+                                    .thread_cache_bytes = FALLOW_CACHE_NONE,
+                                    .scavenge = FALLOW_SCAVENGE_THREAD,
+                                    .purge_delay_ms = 1};
     for (int round = 0; round < 60; round++) {
         fallow_arena *other;
         void *base;
@@ -488,6 +519,7 @@ int main(void)
         cmocka_unit_test(pace_of_the_calls),
         cmocka_unit_test(a_refusal_ends_a_sweep),
         cmocka_unit_test(the_thread_gives_back_what_is_idle),
+        cmocka_unit_test(the_caches_of_idle_threads),
         cmocka_unit_test(without_a_thread),
         cmocka_unit_test(arenas_come_and_go),
         cmocka_unit_test(far_from_the_most_mappings),

@@ -63,6 +63,7 @@ static void begin(sim_options system, fallow_arena_options options)
     options.grow_bytes = options.grow_bytes != 0 ? options.grow_bytes : 8 * page;
     options.limit_bytes *= page;
     options.thread_cache_bytes = FALLOW_CACHE_NONE;
+    options.thread_cache_bytes = FALLOW_CACHE_NONE;
     options.before_commit = grant;
     options.after_decommit = returned;
     fallow_arena *arena = NULL;

@@ -36,6 +36,7 @@ void world_begin(const world_options *options)
         static const uint32_t rarities[] = {0, 4, 16, 64};
         sim.flags |= SIM_INTERLEAVED;
         sim.switch_rarity = rarities[test_below(&random, 4)];
+        sim.flags |= test_below(&random, 8) == 0 ? SIM_NO_BARRIER : 0;
     }
     snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
              (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
