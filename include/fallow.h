@@ -509,7 +509,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_alloc_run(fallow_arena *a
  *   base         the run's base; NULL does nothing
  *   size_bytes   its size: what was asked for, or the same rounded up to whole pages
  *
- * A base that is not that of a live run of this arena, or a size that is not its size, stops the program.
+ * A base that is not that of a live run of this arena, or a size that is not its size, stops the program. One thing is
+ * not noticed where threads keep runs: that a run is freed again which a thread keeps, unless this thread freed it as
+ * the last one of its size. FALLOW_DEBUG=check notices that, too.
  *
  * Threads  any thread, whichever took the run
  * Cost     tens of nanoseconds; no system call
