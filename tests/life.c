@@ -19,7 +19,7 @@
 
 enum {
     ARENAS_MAX = 3,
-    EVENTS_MAX = 1 << 16, /* memory is given back in pieces of 16 MiB, and a simulated space has 512 GiB */
+    EVENTS_MAX = 1 << 18, /* memory is given back in pieces of 16 MiB, and a simulated space has 512 GiB */
     TOUCHED_PAGES = 160,  /* parts of more pages are written to in some places only */
     ZEROED_BYTES_MAX = 64 << 10,
     ZEROED_SOMETIMES = 4 << 20,
