@@ -1105,6 +1105,17 @@ uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned m
     return taken;
 }
 
+/* The same question as below for what most runs are: in one word, together with the page behind them. */
+FALLOW_UNSYNCHRONISED
+static inline bool word_has_run(const volatile chunk *c, unsigned bit, unsigned count)
+{
+    uint64_t used = c->used[bit / 64] >> bit % 64;
+    uint64_t mark = c->mark[bit / 64] >> bit % 64;
+    uint64_t have = c->have[bit / 64] >> bit % 64;
+    uint64_t behind = (uint64_t)1 << count;
+    return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+}
+
 /* Is [bit, end) what a chunk has of a committed run: from its first page on, or from a later one, and not going on
  * behind it, as far as the chunk goes? */
 FALLOW_UNSYNCHRONISED
@@ -1128,19 +1139,11 @@ static inline bool chunk_has_run(const volatile chunk *c, unsigned bit, unsigned
     return true;
 }
 
-/* Pages of a chunk that is not late have become free, and are part of the free run [start, end) of it now. What a free
- * run does to a summary is known without looking at the planes. */
-static void chunk_settle_free(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
+/* Does a chunk's node still say what is true, now that pages of it are part of the free run [start, end)? What a free
+ * run does to a summary is known without looking at the planes, and where others are as long, it is nothing. */
+static inline bool chunk_node_holds(const fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
-    node here = node_load(pages, 0, chunk_index);
-    uint64_t length = end - start;
-    here.start = start == 0 ? length : here.start;
-    here.end = end == FALLOW__CHUNK_PAGES ? length : here.end;
-    here.max = length > here.max ? length : here.max;
-    if (length == FALLOW__CHUNK_PAGES) {
-        here.state = chunk_uniform_state(chunk_place(pages, chunk_index));
-    }
-    node_pass_up(pages, chunk_index, here);
+    return start != 0 && end != FALLOW__CHUNK_PAGES && end - start <= node_load(pages, 0, chunk_index).max;
 }
 
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
@@ -1150,7 +1153,7 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     if (count >= FALLOW__CHUNK_PAGES - bit) {
         return false; /* what is behind it is in another chunk: the long way looks */
     }
-    /* The first of several frees in a chunk is passed on at once. If more come, the chunk is made late. */
+    /* The first of several frees in a chunk may leave its node as it is. If more come, the chunk is made late. */
     bool is_late = chunk_is_late(pages, chunk_index);
     if (!is_late && (chunk_index == pages->freed_last || !chunk_is_open(pages, chunk_index))) {
         (void)chunk_open(pages, chunk_index);
@@ -1159,7 +1162,8 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     pages->freed_last = chunk_index;
     chunk *c = chunk_place(pages, chunk_index);
     unsigned end = bit + (unsigned)count;
-    if (!chunk_has_run(c, bit, end, true)) {
+    bool is_run = bit % 64 + count < 64 ? word_has_run(c, bit, (unsigned)count) : chunk_has_run(c, bit, end, true);
+    if (!is_run) {
         return false;
     }
     for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
@@ -1175,8 +1179,8 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     }
     unsigned free_start = chunk_free_start(c, bit);
     unsigned free_end = chunk_free_end(c, bit);
-    if (!is_late) {
-        chunk_settle_free(pages, chunk_index, free_start, free_end);
+    if (!is_late && !chunk_node_holds(pages, chunk_index, free_start, free_end)) {
+        chunk_make_late(pages, chunk_index);
     }
     bounds_after_short_free(pages, first - bit, free_start, free_end);
     return true;
@@ -1208,13 +1212,8 @@ bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (bit % 64 + count < 64) { /* what most runs are: in one word, with what is behind them */
-        const volatile chunk *c = chunk_place(pages, chunk_index);
-        uint64_t used = c->used[bit / 64] >> bit % 64;
-        uint64_t mark = c->mark[bit / 64] >> bit % 64;
-        uint64_t have = c->have[bit / 64] >> bit % 64;
-        uint64_t behind = (uint64_t)1 << count;
-        return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+    if (bit % 64 + count < 64) {
+        return word_has_run(chunk_place(pages, chunk_index), bit, (unsigned)count);
     }
     if (count < FALLOW__CHUNK_PAGES - bit) {
         return chunk_has_run(chunk_place(pages, chunk_index), bit, bit + (unsigned)count, true);
