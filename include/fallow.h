@@ -707,6 +707,21 @@ typedef enum fallow_stats_format {
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
                                                              fallow_writer write, void *context);
 
+/* Have arenas looked after around forks from now on. The first fallow_arena_create does the same; this is for programs
+ * and allocators that have handlers of their own (pthread_atfork).
+ *
+ * Before a fork fallow waits until no call in an arena is half done, and holds its locks; the parent and the child let
+ * go of them. Handlers that were registered later are called earlier before a fork, and later after it. So handlers that
+ * are registered after this call may use arenas, and take locks under which arenas are used; those that were registered
+ * before it may not: they would wait for ever.
+ *
+ * Errors   FALLOW_ERR_OS  the system has no memory for the handlers: children must leave this program's arenas alone
+ * Threads  any thread; once is enough
+ * Cost     some memory from malloc, where the C library needs it for handlers
+ * Source   pthread_atfork(3). Windows has no fork: nothing is done, and the result is FALLOW_OK
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_fork_register(void);
+
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
  * Returns  FALLOW_OK, or FALLOW_ERR_INVALID when something has overwritten it
