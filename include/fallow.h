@@ -747,7 +747,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena
  * and allocators that have handlers of their own (pthread_atfork).
  *
  * Before a fork fallow waits until no call in an arena is half done, and holds its locks; the parent and the child let
- * go of them. Handlers that were registered later are called earlier before a fork, and later after it. So handlers that
+ * go of them. Handlers that were registered later are called earlier before a fork, and later after it. So those that
  * are registered after this call may use arenas, and take locks under which arenas are used; those that were registered
  * before it may not: they would wait for ever.
  *
