@@ -45,7 +45,7 @@ typedef struct life_arena {
     uint64_t grants_refused; /* and then no so often */
     uint64_t refused_grants; /* how often it said no in this operation */
     size_t event_count;
-    event events[EVENTS_MAX];
+    event events[EVENTS_MAX]; /* the last: see op_create */
 } life_arena;
 
 static struct {
@@ -408,6 +408,9 @@ static void look(const life_arena *a, unsigned part, uint64_t first, uint64_t co
         }
         uint64_t end = piece->first + piece->count < first + count ? piece->first + piece->count : first + count;
         uint64_t begin = piece->first > first ? piece->first : first;
+        LIFE_CHECK(world_may_read(model_address(&a->model, part, begin), (size_t)(end - begin) * a->model.page_bytes),
+                   "some of pages %llu to %llu of part %u cannot be read", (unsigned long long)begin,
+                   (unsigned long long)end, part);
         if (piece->content == MODEL_ZERO) {
             for (uint64_t page = begin; page < end; page += 1 + (end - begin) / 8) {
                 check_zero(&a->model, part, page);
@@ -417,6 +420,20 @@ static void look(const life_arena *a, unsigned part, uint64_t first, uint64_t co
         for (uint64_t page = touched_from(p, begin); page < end; page += touch_step(p)) {
             check_word(&a->model, part, page, stamp_word(piece->content, page));
         }
+    }
+}
+
+/* All pages of a piece, or those that are written to. */
+static void announce_writes(life_arena *a, unsigned part, const model_piece *piece)
+{
+    const model_part *p = &a->model.parts[part];
+    uint64_t step = touch_step(p);
+    uint64_t page = step == 1 ? piece->first : touched_from(p, piece->first);
+    uint64_t count = step == 1 ? piece->count : 1;
+    for (; page < piece->first + piece->count; page += step == 1 ? count : step) {
+        LIFE_CHECK(world_may_write(model_address(&a->model, part, page), (size_t)count * a->model.page_bytes),
+                   "page %llu of part %u, or one of %llu, cannot be written", (unsigned long long)page, part,
+                   (unsigned long long)count);
     }
 }
 
@@ -437,6 +454,7 @@ static void stamp(life_arena *a, unsigned part, uint64_t first, uint64_t count)
         if (piece->count < touch_step(p)) {
             continue;
         }
+        announce_writes(a, part, piece);
         piece->content = value;
         for (; page < piece->first + piece->count; page += touch_step(p)) {
             unsigned char *base = model_address(&a->model, part, page);
@@ -486,6 +504,7 @@ static void learn_part(life_arena *a, const fallow_run *run)
     LIFE_CHECK(!is_in_new_part(a, base + (size_t)page_count * page), "a part is longer than it should be");
     LIFE_CHECK(!is_in_new_part(a, base - 1), "a part begins before it should");
     model_add_part(m, base, page_count);
+    world_open(base, (size_t)page_count * page);
 }
 
 /* --- allocating -------------------------------------------------------------------------------------------- */
@@ -1247,13 +1266,15 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
 {
     size_t page = life.facts.page_bytes << test_below(random, 3);
     uint64_t page_count = 8 + test_below(random, 120);
+    bool is_large;
     fallow_arena_options o = {.page_bytes = page, .name = test_below(random, 4) == 0 ? "life" : NULL};
     switch (test_below(random, 16)) {
     case 0: page_count = 500 + test_below(random, 30); break;
     case 1: page_count = 1 + test_below(random, 4000); break;
     case 2:
     case 3:
-        if (world_has_faults() && sizeof(void *) == 8) {
+        is_large = world_has_faults() && sizeof(void *) == 8;
+        if (is_large && (!life.options.is_light || test_below(random, 8) == 0)) {
             page_count = (2 + test_below(random, 8)) * BLOCK_PAGES + test_below(random, 2) * 7;
         }
         break;
@@ -1321,7 +1342,7 @@ static void destroy(life_arena *a)
 static bool op_create(life_arena *a, test_random *random)
 {
     fallow_arena *arena = NULL;
-    *a = (life_arena){0};
+    memset(a, 0, offsetof(life_arena, events)); /* without the events, which are megabytes */
     a->options = random_arena_options(a, random);
     op_begin(a);
     fallow_status status = fallow_arena_create(&a->options, &arena);
@@ -1448,15 +1469,15 @@ static void live(const life_op *ops, size_t op_count)
     LIFE_CHECK(world_end(), "something is left behind");
 }
 
-/* One life in three, where the world knows of threads. */
-static bool has_threads(uint64_t seed)
+/* One life in three, where the world knows of threads; no light one. */
+static bool has_threads(const life_options *options)
 {
-    return world_has_threads() && seed % 3 == 0;
+    return world_has_threads() && !options->is_light && options->seed % 3 == 0;
 }
 
 const char *life_run(const life_options *options, const life_op *ops, size_t op_count)
 {
-    if (has_threads(options->seed)) {
+    if (has_threads(options)) {
         return life_run_threads(options, ops, op_count);
     }
     for (int index = 0; index < ARENAS_MAX; index++) {
@@ -1468,7 +1489,7 @@ const char *life_run(const life_options *options, const life_op *ops, size_t op_
     life.is_charge_exact = true;
     life.has_lied = false;
     life.complaint[0] = '\0';
-    world_begin(&(world_options){.seed = options->seed, .stop = stopped});
+    world_begin(&(world_options){.seed = options->seed, .is_light = options->is_light, .stop = stopped});
     fallow_system_info(&life.facts);
     TRACE("seed %llu: %s\n", (unsigned long long)options->seed, world_name());
     if (setjmp(life.out) != 0) {
@@ -1487,9 +1508,9 @@ static const unsigned char usual[LIFE_KINDS] = {
     [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
 };
 
-size_t life_plan(uint64_t seed, life_op *ops_out)
+size_t life_plan(const life_options *options, life_op *ops_out)
 {
-    test_random random = {seed ^ UINT64_C(0x6c69666521)};
+    test_random random = {options->seed ^ UINT64_C(0x6c69666521)};
     unsigned weights[LIFE_KINDS];
     unsigned total = 0;
     size_t op_count = 20 + test_below(&random, LIFE_OPS_MAX - 20);
@@ -1502,7 +1523,7 @@ size_t life_plan(uint64_t seed, life_op *ops_out)
         weights[LIFE_LIMIT] = (unsigned)test_below(&random, 20);
         weights[LIFE_REFUSE_GRANTS] = (unsigned)test_below(&random, 30);
     }
-    if (has_threads(seed)) {
+    if (has_threads(options)) {
         weights[LIFE_COME] = 10 + (unsigned)test_below(&random, 20);
         weights[LIFE_GO] = 1 + (unsigned)test_below(&random, 20);
     }

@@ -15,10 +15,16 @@
  * A page that was freed lazily lies on read-only memory, so that its first write is seen: the host asks
  * is_write_fine(), and the page stops being lazy.
  *
+ * A light simulation has all its memory accessible to the host, but for what of an area is neither open nor committed,
+ * from sim_open() to the release. What the program says that it writes to open pages is marked, page by page, so that no
+ * more than that is cleared.
+ *
  * Invariants, while the mutex is free
  *   - no two neighbouring spans of an area are equal; the first begins at 0; none is empty
  *   - charged_pages, lazy_pages and mapping_count are sums over all spans
- *   - the host's access to a page is host_access(its span) */
+ *   - the host's access to a page is host_access(its span); in a light simulation the same of pages that are not open, in
+ *     areas that have some
+ *   - an open page that holds anything but zero is marked as written */
 #include "sim_os.h"
 
 #include <stdarg.h>
@@ -67,6 +73,9 @@ typedef struct area {
     size_t span_count;
     size_t span_room;
     span *spans;
+    uint64_t open_first; /* pages that sim_open() was told of */
+    uint64_t open_count;
+    uint64_t *written; /* a bit for each of them */
 } area;
 
 typedef struct range {
@@ -437,9 +446,78 @@ static sim_host_access host_access(const span *s)
     return SIM_HOST_NONE;
 }
 
-static size_t span_bytes(const area *a, size_t index)
+/* A range and its three pieces: [first, open_first) below the open pages, [open_first, open_end), [open_end, end). */
+typedef struct pieces {
+    uint64_t first;
+    uint64_t open_first;
+    uint64_t open_end;
+    uint64_t end;
+} pieces;
+
+static uint64_t clamped(uint64_t page, uint64_t least, uint64_t most)
 {
-    return (size_t)span_pages(a, index) * sim.page_bytes;
+    return page < least ? least : page > most ? most : page;
+}
+
+static pieces pieces_of(const area *a, uint64_t first, uint64_t count)
+{
+    uint64_t end = first + count;
+    return (pieces){
+        .first = first,
+        .open_first = clamped(a->open_first, first, end),
+        .open_end = clamped(a->open_first + a->open_count, first, end),
+        .end = end,
+    };
+}
+
+static bool is_light(void)
+{
+    return (sim.options.flags & SIM_LIGHT) != 0;
+}
+
+static void host_set_access(const area *a, uint64_t first, uint64_t count, sim_host_access access)
+{
+    pieces p = pieces_of(a, first, count);
+    if (is_light() && a->open_count == 0) {
+        return;
+    }
+    if (p.open_first > p.first) {
+        sim_host_set_access(page_address(a, p.first), (size_t)bytes_of(p.open_first - p.first), access);
+    }
+    if (p.end > p.open_end) {
+        sim_host_set_access(page_address(a, p.open_end), (size_t)bytes_of(p.end - p.open_end), access);
+    }
+}
+
+static void open_zero(const area *a, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end;) {
+        uint64_t bit = page - a->open_first;
+        uint64_t next = page - bit % 64 + 64; /* of the next word */
+        uint64_t mask = fallow__mask(bit % 64, (unsigned)((next < end ? next : end) - page));
+        for (uint64_t found = a->written[bit / 64] & mask; found != 0; found &= found - 1) {
+            char *base = page_address(a, page - bit % 64 + fallow__lowest_bit(found));
+            memset(base, 0, SIM_OPEN_HEAD);
+            memset(base + sim.page_bytes - SIM_OPEN_TAIL, 0, SIM_OPEN_TAIL);
+        }
+        a->written[bit / 64] &= ~mask;
+        page = next;
+    }
+}
+
+/* Pages whose access is `access` are zero now. */
+static void host_zero(const area *a, uint64_t first, uint64_t count, sim_host_access access)
+{
+    pieces p = pieces_of(a, first, count);
+    if (p.open_first > p.first) {
+        sim_host_zero(page_address(a, p.first), (size_t)bytes_of(p.open_first - p.first), access);
+    }
+    if (p.open_end > p.open_first) {
+        open_zero(a, p.open_first, p.open_end);
+    }
+    if (p.end > p.open_end) {
+        sim_host_zero(page_address(a, p.open_end), (size_t)bytes_of(p.end - p.open_end), access);
+    }
 }
 
 /* Does the access of a span, which the edit has saved, change? What was dropped has none; where memory is kept, nothing
@@ -458,15 +536,15 @@ static void host_follow(const edit *e)
 {
     for (size_t index = e->begin; index < e->end;) {
         size_t first = index;
-        size_t size_bytes = 0;
+        uint64_t count = 0;
         sim_host_access access = host_access(&e->area->spans[first]);
         bool is_change = host_changes(e, first);
         while (index < e->end && host_access(&e->area->spans[index]) == access && host_changes(e, index) == is_change) {
-            size_bytes += span_bytes(e->area, index);
+            count += span_pages(e->area, index);
             index++;
         }
         if (is_change) {
-            sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
+            host_set_access(e->area, e->area->spans[first].first, count, access);
         }
     }
 }
@@ -481,7 +559,7 @@ static void host_forget(const area *a, size_t begin, size_t end)
     }
     for (size_t index = begin; index < end; index++) {
         if (a->spans[index].state == SIM_COMMITTED) {
-            sim_host_zero(page_address(a, a->spans[index].first), span_bytes(a, index), host_access(&a->spans[index]));
+            host_zero(a, a->spans[index].first, span_pages(a, index), host_access(&a->spans[index]));
         }
     }
 }
@@ -495,7 +573,7 @@ static void lazy_settle(area *a, uint64_t first, uint64_t count, bool is_taken)
     edit e = edit_begin(part);
     edit_save(&e);
     if (is_taken) {
-        sim_host_zero(page_address(a, first), (size_t)count * sim.page_bytes, host_access(&a->spans[e.begin]));
+        host_zero(a, first, count, host_access(&a->spans[e.begin]));
         sim.figures.lazy_taken += count;
     }
     a->spans[e.begin].is_lazy = false;
@@ -590,6 +668,72 @@ void sim_before_write(void *address)
     mutex_acquire();
     (void)write_settles(address);
     mutex_release();
+}
+
+/* --- open pages ----------------------------------------------------------------------------------------------- */
+
+/* Pages of one area. */
+static range range_at(const void *base, size_t size_bytes)
+{
+    area *a = area_at(base);
+    if (a == NULL || (size_t)(area_end(a) - (const char *)base) < size_bytes) {
+        stop(SIM_PROTECT, base, size_bytes, "not inside one reservation");
+    }
+    uint64_t first = (uint64_t)((const char *)base - a->base) / sim.page_bytes;
+    return (range){a, first, size_bytes / sim.page_bytes};
+}
+
+void sim_open(void *base, size_t size_bytes)
+{
+    mutex_acquire();
+    range opened = range_at(base, size_bytes);
+    area *a = opened.area;
+    if (!is_light() || a->open_count != 0) {
+        stop(SIM_PROTECT, base, size_bytes, "opened twice, or the simulation is not light");
+    }
+    a->open_first = opened.first;
+    a->open_count = opened.count;
+    a->written = calloc((size_t)(opened.count / 64 + 1), sizeof a->written[0]);
+    if (a->written == NULL) {
+        stop(SIM_PROTECT, base, size_bytes, "no memory for the marks");
+    }
+    for (size_t index = 0; index < a->span_count; index++) {
+        if (host_access(&a->spans[index]) != SIM_HOST_WRITE) {
+            host_set_access(a, a->spans[index].first, span_pages(a, index), host_access(&a->spans[index]));
+        }
+    }
+    mutex_release();
+}
+
+static void mark_written(const area *a, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end; page++) {
+        uint64_t bit = page - a->open_first;
+        a->written[bit / 64] |= UINT64_C(1) << bit % 64;
+    }
+}
+
+bool sim_open_write(void *base, size_t size_bytes)
+{
+    mutex_acquire();
+    range part = range_at(base, size_bytes);
+    pieces opened = pieces_of(part.area, part.first, part.count);
+    bool is_fine = true;
+    for (uint64_t page = opened.open_first; is_fine && page < opened.open_end;) {
+        size_t index = span_at(part.area, page);
+        const span *s = &part.area->spans[index];
+        uint64_t next = clamped(span_end(part.area, index), page, opened.open_end);
+        is_fine = s->state == SIM_COMMITTED && s->protection == FALLOW_PROTECTION_READ_WRITE;
+        if (is_fine && s->is_lazy) {
+            lazy_settle(part.area, page, next - page, false);
+        }
+        page = next;
+    }
+    if (is_fine) {
+        mark_written(part.area, opened.open_first, opened.open_end);
+    }
+    mutex_release();
+    return is_fine;
 }
 
 /* --- why a call is refused ------------------------------------------------------------------------------------ */
@@ -1073,11 +1217,13 @@ static void area_destroy(area *a)
 {
     area_unlink(a);
     host_forget(a, 0, a->span_count);
+    sim_host_access left = is_light() ? SIM_HOST_WRITE : SIM_HOST_NONE;
     for (size_t index = 0; sim.is_kept && index < a->span_count; index++) {
-        if (host_access(&a->spans[index]) != SIM_HOST_NONE) {
-            sim_host_set_access(page_address(a, a->spans[index].first), span_bytes(a, index), SIM_HOST_NONE);
+        if (host_access(&a->spans[index]) != left) {
+            host_set_access(a, a->spans[index].first, span_pages(a, index), left);
         }
     }
+    free(a->written);
     free(a->spans);
     free(a);
 }
@@ -2179,6 +2325,7 @@ static struct {
     zone low;
     zone high; /* empty: nothing is left */
     uint64_t asked_bytes;
+    bool is_light;
     uint64_t uses;
 } kept;
 
@@ -2194,12 +2341,12 @@ static void zones_release(const zone *low, const zone *high)
     }
 }
 
-static bool zones_take_kept(uint64_t asked_bytes, bool is_wanted)
+static bool zones_take_kept(uint64_t asked_bytes, bool has_light, bool is_wanted)
 {
     if (kept.high.base == NULL) {
         return false;
     }
-    if (!is_wanted || asked_bytes != kept.asked_bytes) {
+    if (!is_wanted || asked_bytes != kept.asked_bytes || has_light != kept.is_light) {
         zones_release(&kept.low, &kept.high);
         kept.high.base = NULL;
         return false;
@@ -2214,6 +2361,7 @@ static void zones_keep(void)
     kept.low = sim.low;
     kept.high = sim.high;
     kept.asked_bytes = sim.asked_bytes;
+    kept.is_light = is_light();
     if (++kept.uses % KEPT_USES == 0) {
         sim_host_settle(sim.high.base, sim.high.size_bytes);
     }
@@ -2239,6 +2387,13 @@ static bool zones_reserve(uint64_t asked_bytes)
     return false;
 }
 
+/* For a light simulation. */
+static bool zones_open(void)
+{
+    return sim_host_open(sim.high.base, sim.high.size_bytes) &&
+           (sim.low.base == NULL || sim_host_open(sim.low.base, sim.low.size_bytes));
+}
+
 bool sim_begin(const sim_options *given)
 {
     if (sim.is_begun) {
@@ -2247,8 +2402,18 @@ bool sim_begin(const sim_options *given)
     }
     memset(&sim, 0, sizeof sim);
     bool is_kept = sim_host_keep((given->flags & SIM_KEEP_MEMORY) != 0);
-    if (!zones_take_kept(given->space_bytes, is_kept) && !zones_reserve(given->space_bytes)) {
+    bool has_light = (given->flags & SIM_LIGHT) != 0;
+    if (has_light && !is_kept) {
         return false;
+    }
+    if (!zones_take_kept(given->space_bytes, has_light, is_kept)) {
+        if (!zones_reserve(given->space_bytes)) {
+            return false;
+        }
+        if (has_light && !zones_open()) {
+            zones_release(&sim.low, &sim.high);
+            return false;
+        }
     }
     sim.is_kept = is_kept;
     sim.asked_bytes = given->space_bytes;

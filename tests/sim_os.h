@@ -92,6 +92,7 @@ enum {
     SIM_IS_LOCKED = 1 << 3,        /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
+    SIM_LIGHT = 1 << 7,            /* for more speed, with SIM_KEEP_MEMORY: sim_open() */
     SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
                                       too; fallow__os_resident then counts too much */
 };
@@ -232,5 +233,21 @@ bool sim_is_all(const void *base, size_t size_bytes, sim_state state);
 
 /* A system call of the test itself is about to write here, which the simulation would not see. */
 void sim_before_write(void *address);
+
+/* In a light simulation memory of reservations is accessible to the host, whatever the books say. That saves the host's
+ * system calls, but then nothing faults, and writes to what was freed lazily are not seen. So the program tells which
+ * pages of a reservation it uses itself: they are all zero yet, one range in each reservation. From then on the rest of
+ * the reservation, the library's own, faults as ever; and before it writes to open pages the program says so, other bytes
+ * than zero to the first SIM_OPEN_HEAD and the last SIM_OPEN_TAIL of a page only (no others are cleared). Whether an
+ * access would have faulted sim_open_write() and sim_is_all() tell. What is not seen: an access of the library's own to
+ * open pages that are not committed, and what it writes there other than zero. */
+enum {
+    SIM_OPEN_HEAD = 1024,
+    SIM_OPEN_TAIL = 8
+};
+void sim_open(void *base, size_t size_bytes);
+
+/* Pages of one reservation are about to be written. false: a write would not fault, as they are open, but it should. */
+bool sim_open_write(void *base, size_t size_bytes);
 
 #endif

@@ -884,6 +884,59 @@ static void kept_memory_is_zero(void **state)
     }
 }
 
+/* Open pages never fault: the program asks instead, and says what it writes. The rest of the reservation is as ever. */
+static void light_simulations(void **state)
+{
+    (void)state;
+    for (volatile int round = 0; round < 3; round = round + 1) {
+        sim_options options = {.flags = SIM_KEEP_MEMORY | SIM_LIGHT, .seed = (uint64_t)round, .stop = note_and_leave};
+        if (!sim_begin(&options)) {
+            print_message("SKIPPED: no light simulation here\n");
+            skip();
+        }
+        page = fallow__os_page_bytes();
+        assert_int_equal(fallow__os_reserve(PAGES * page, &(fallow_region_options){0}, &region, &error), FALLOW_OK);
+        assert_int_equal(commit(0, 1), FALLOW_OK);
+        at(0)[7] = 7;
+        sim_open(at(4), 16 * page);
+        assert_int_equal(at(0)[7], 7);
+        assert_false(probe_can_read(at(1)));
+        assert_true(probe_can_read(at(4)));
+        assert_false(probe_can_read(at(20)));
+        ASSERT_STOPS(sim_open(at(22), page), "opened twice");
+
+        assert_false(sim_open_write(at(4), page));
+        assert_false(sim_is_all(at(4), page, SIM_COMMITTED));
+        assert_int_equal(commit(2, 10), FALLOW_OK);
+        assert_true(sim_open_write(at(2), 10 * page));
+        assert_false(sim_open_write(at(10), 3 * page));
+        for (size_t index = 2; index < 12; index++) {
+            at(index)[0] = 1;
+            at(index)[page - 1] = 1;
+        }
+        assert_int_equal(decommit(3, 3), FALLOW_OK);
+        assert_false(probe_can_read(at(3)));
+        assert_false(sim_open_write(at(5), page));
+        assert_int_equal(commit(3, 3), FALLOW_OK);
+        for (size_t index = 3; index < 6; index++) {
+            assert_int_equal(at(index)[0], 0);
+            assert_int_equal(at(index)[page - 1], 0);
+        }
+        assert_int_equal(at(2)[page - 1], 1);
+        assert_int_equal(at(6)[page - 1], 1);
+
+        /* what is announced is not taken any more */
+        assert_int_equal(purge(8, 4, FALLOW_PURGE_FREE), FALLOW_OK);
+        assert_true(sim_open_write(at(9), page));
+        at(9)[0] = 9;
+        sim_take_lazy();
+        assert_int_equal(at(8)[0], 0);
+        assert_int_equal(at(9)[0], 9);
+        assert_int_equal(at(10)[0], 0);
+        end(); /* with much that is written: the next round finds none of it */
+    }
+}
+
 int main(void)
 {
     test_begin();
@@ -914,6 +967,7 @@ int main(void)
         cmocka_unit_test(threads_and_events_are_counted),
         cmocka_unit_test(illegal_sleeping),
         cmocka_unit_test(kept_memory_is_zero),
+        cmocka_unit_test(light_simulations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

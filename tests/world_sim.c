@@ -7,11 +7,13 @@
 #include "test.h"
 
 static char name[128];
+static bool is_light;
 
 void world_begin(const world_options *options)
 {
     /* a large page costs the host as many small ones, and shows little that a small one does not */
     static const size_t page_bytes[] = {4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 16 << 10, 64 << 10};
+    is_light = options->is_light;
     test_random random = {options->seed};
     sim_options sim = {
         .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
@@ -32,6 +34,9 @@ void world_begin(const world_options *options)
     if (test_below(&random, 8) == 0) {
         sim.flags |= SIM_NO_BARRIER;
     }
+    if (is_light) {
+        sim.flags |= SIM_LIGHT;
+    }
     if (options->has_threads) {
         static const uint32_t rarities[] = {0, 4, 16, 64};
         sim.flags |= SIM_INTERLEAVED;
@@ -41,7 +46,8 @@ void world_begin(const world_options *options)
     snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
              (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
     if (!sim_begin(&sim)) {
-        printf("SKIPPED: no address space for the simulated system\n");
+        printf("SKIPPED: no address space for the simulated system%s\n",
+               is_light ? ", or it cannot be light here" : "");
         exit(77);
     }
 }
@@ -83,6 +89,23 @@ unsigned world_self(void)
 void world_give_up(void (*tell)(void))
 {
     sim_give_up(tell);
+}
+
+void world_open(void *base, size_t size_bytes)
+{
+    if (is_light) {
+        sim_open(base, size_bytes);
+    }
+}
+
+bool world_may_write(void *base, size_t size_bytes)
+{
+    return !is_light || sim_open_write(base, size_bytes);
+}
+
+bool world_may_read(const void *base, size_t size_bytes)
+{
+    return !is_light || sim_is_all(base, size_bytes, SIM_COMMITTED);
 }
 
 void world_pass_time(uint64_t ns)
