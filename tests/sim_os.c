@@ -70,6 +70,7 @@ typedef struct area {
     uint64_t page_count;
     uint32_t attributes;
     uint32_t name_mark;
+    bool is_waiting; /* released, which was not possible yet */
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -102,7 +103,9 @@ static struct {
     area *lowest;
     area *highest;
     uint64_t live_reservations;
-    uint64_t reserved_pages;
+    uint64_t waiting_count; /* released reservations that are still there */
+    uint64_t waiting_pages;
+    uint64_t reserved_pages; /* theirs included */
     uint64_t charged_pages;
     uint64_t lazy_pages;
     uint64_t mapping_count;
@@ -890,7 +893,7 @@ static range enter_range(sim_call call, const fallow_region *region, const void 
     enter(call, base, size_bytes);
     area *a = area_at(region->base);
     uintptr_t offset = (uintptr_t)base - (uintptr_t)region->base;
-    if (a == NULL || a->base != region->base || bytes_of(a->page_count) != region->size_bytes) {
+    if (a == NULL || a->is_waiting || a->base != region->base || bytes_of(a->page_count) != region->size_bytes) {
         stop(call, base, size_bytes, "the region [%p, %#zx) is not a live reservation", region->base,
              region->size_bytes);
     }
@@ -1034,6 +1037,7 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
         .committed_bytes = OTHER_COMMITTED,
         .lazy_free_bytes = 0,
         .map_count = OTHER_MAPPINGS + sim.mapping_count,
+        .unreleased_bytes = bytes_of(sim.waiting_pages),
     };
     for (area *a = sim.lowest; a != NULL; a = a->next) {
         process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
@@ -1209,7 +1213,9 @@ static void area_unlink(area *a)
     sim.mapping_count -= gone.mapping_count;
     sim.charged_pages -= gone.charged_pages;
     sim.lazy_pages -= gone.lazy_pages;
-    sim.live_reservations--;
+    sim.live_reservations -= !a->is_waiting;
+    sim.waiting_count -= a->is_waiting;
+    sim.waiting_pages -= a->is_waiting ? a->page_count : 0;
     sim.reserved_pages -= a->page_count;
 }
 
@@ -1269,6 +1275,40 @@ static fallow_status why_no_reserve(size_t size_bytes)
     return FALLOW_OK;
 }
 
+/* Out of the middle of a mapping that reaches over both neighbours: one more is needed. */
+static bool can_unmap(area *a)
+{
+    edit e = edit_begin((range){a, 0, a->page_count});
+    return e.cuts != 2 || e.before.mapping_count != 0 || !is_over_mappings(sim.mapping_count, 1);
+}
+
+static void decommit_spans(range part, fallow__os_left left, bool has_attributes);
+
+/* As src/posix/waiting.c: its memory is gone, its addresses wait. false: as many wait as can. */
+static bool area_wait(area *a)
+{
+    if (sim.waiting_count == SIM_WAITING_MOST) {
+        return false;
+    }
+    decommit_spans((range){a, 0, a->page_count}, FALLOW__OS_LEFT_ACCESSIBLE, true);
+    a->is_waiting = true;
+    sim.live_reservations--;
+    sim.waiting_count++;
+    sim.waiting_pages += a->page_count;
+    return true;
+}
+
+static void release_waiting(void)
+{
+    for (area *a = sim.lowest; sim.waiting_count != 0 && a != NULL;) {
+        area *above = a->next;
+        if (a->is_waiting && can_unmap(a)) {
+            area_destroy(a);
+        }
+        a = above;
+    }
+}
+
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out)
 {
@@ -1278,6 +1318,7 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
         (options->align_bytes & (options->align_bytes - 1)) != 0) {
         stop(SIM_RESERVE, options->hint, size_bytes, "not whole pages of %#zx", sim.page_bytes);
     }
+    release_waiting();
     if (is_refused(SIM_RESERVE)) {
         return leave(fail_as_planned(SIM_RESERVE, error_out));
     }
@@ -1312,12 +1353,12 @@ fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *
     if (is_refused(SIM_RELEASE)) {
         return leave(fail_as_planned(SIM_RELEASE, error_out));
     }
-    /* out of the middle of a mapping that reaches over both neighbours: one more is needed */
-    edit e = edit_begin(whole);
-    if (e.cuts == 2 && e.before.mapping_count == 0 && is_over_mappings(sim.mapping_count, 1)) {
+    if (can_unmap(whole.area)) {
+        area_destroy(whole.area);
+    } else if (!area_wait(whole.area)) {
         return leave(fail(SIM_RELEASE, FALLOW_ERR_MAP_COUNT, error_out));
     }
-    area_destroy(whole.area);
+    release_waiting();
     return leave(FALLOW_OK);
 }
 
@@ -2453,7 +2494,9 @@ static bool is_none(uint64_t count, const char *of_what)
 
 bool sim_check_no_leak(void)
 {
+    release_waiting(); /* as a later call would */
     bool is_clean = is_none(sim.live_reservations, "reservations");
+    is_clean &= is_none(sim.waiting_count, "reservations that could not be released yet");
     is_clean &= is_none(sim.charged_pages, "charged pages");
     is_clean &= is_none(sim.mapping_count, "mappings");
     is_clean &= is_none(atomic_load(&held_locks), "locks held");

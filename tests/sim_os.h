@@ -84,6 +84,11 @@ typedef enum sim_limit {
 } sim_limit;
 #define SIM_NO_LIMIT UINT64_MAX
 
+/* Releases that can wait for room at the limit of mappings, as in src/posix/waiting.c. */
+enum {
+    SIM_WAITING_MOST = 512
+};
+
 /* Flags of sim_options. */
 enum {
     SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */

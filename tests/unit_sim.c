@@ -386,6 +386,86 @@ static void limit_on_mappings(void **state)
     end();
 }
 
+static uint64_t unreleased_pages(void)
+{
+    fallow_process process;
+    assert_int_equal(fallow__os_process(&process, &error), FALLOW_OK);
+    return process.unreleased_bytes / page;
+}
+
+/* As Linux with src/posix/waiting.c. */
+static void releases_wait_at_the_limit_on_mappings(void **state)
+{
+    enum {
+        ROW = 2 * SIM_WAITING_MOST + 5
+    };
+    static fallow_region row[ROW];
+    fallow_region_options none = {0};
+    fallow_region gone;
+    (void)state;
+    BEGIN(0);
+    for (size_t index = 0; index < ROW; index++) {
+        assert_int_equal(fallow__os_reserve(page, &none, &row[index], &error), FALLOW_OK);
+    }
+    assert_int_equal(sim_map_count(), 2);
+    sim_set_limit(SIM_LIMIT_MAPPINGS, 2);
+    for (size_t index = 1; index < 2 * SIM_WAITING_MOST; index += 2) {
+        assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+    }
+    gone = row[1];
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST);
+    assert_int_equal(sim_live_reservations(), 1 + ROW - SIM_WAITING_MOST);
+    assert_int_equal(sim_refusals(), 0);
+    ASSERT_STOPS(fallow__os_release(&gone, &error), "not a live reservation");
+    ASSERT_STOPS(fallow__os_commit(&gone, gone.base, page, &error), "not a live reservation");
+    assert_failed(fallow__os_release(&row[ROW - 2], &error), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 2);
+
+    /* the end of a mapping can go, and then the next one */
+    assert_int_equal(fallow__os_release(&row[0], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST - 1);
+    assert_int_equal(fallow__os_release(&row[ROW - 2], &error), FALLOW_OK); /* in whose place this one waits */
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST);
+
+    sim_set_limit(SIM_LIMIT_MAPPINGS, SIM_NO_LIMIT);
+    assert_int_equal(fallow__os_release(&row[2], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 0);
+    for (size_t index = 4; index < 2 * SIM_WAITING_MOST; index += 2) {
+        assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+    }
+    for (size_t index = 2 * SIM_WAITING_MOST; index < ROW; index++) {
+        if (index != ROW - 2) {
+            assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+        }
+    }
+    end();
+}
+
+/* What waits and was committed holds nothing any more, but is charged until it goes. */
+static void what_waits_is_empty(void **state)
+{
+    fallow_region row[3];
+    fallow_region_options none = {0};
+    (void)state;
+    BEGIN(0);
+    for (size_t index = 0; index < 3; index++) {
+        assert_int_equal(fallow__os_reserve(page, &none, &row[index], &error), FALLOW_OK);
+        assert_int_equal(fallow__os_commit(&row[index], row[index].base, page, &error), FALLOW_OK);
+        memset(row[index].base, 1, page);
+    }
+    sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count());
+    char *middle = row[1].base;
+    assert_int_equal(fallow__os_release(&row[1], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 1);
+    assert_int_equal(*middle, 0);
+    assert_int_equal(sim_charge(), 3 * page);
+    assert_int_equal(fallow__os_release(&row[0], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 0);
+    assert_int_equal(sim_charge(), page);
+    assert_false(probe_can_read(middle));
+    assert_int_equal(fallow__os_release(&row[2], &error), FALLOW_OK);
+    end();
+}
+
 static void limit_on_locked_memory(void **state)
 {
     (void)state;
@@ -952,6 +1032,8 @@ int main(void)
         cmocka_unit_test(limit_on_data),
         cmocka_unit_test(commit_refused_partway),
         cmocka_unit_test(limit_on_mappings),
+        cmocka_unit_test(releases_wait_at_the_limit_on_mappings),
+        cmocka_unit_test(what_waits_is_empty),
         cmocka_unit_test(limit_on_locked_memory),
         cmocka_unit_test(attributes_come_back),
         cmocka_unit_test(lazy_pages_turn_zero_unless_written),

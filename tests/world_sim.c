@@ -52,11 +52,9 @@ void world_begin(const world_options *options)
     }
 }
 
-/* At the limit of mappings a reservation between two others cannot be released, and nobody can do anything about it. */
 bool world_end(void)
 {
-    bool is_release_refused = sim_counts().refused[SIM_RELEASE] != 0;
-    return sim_end() || is_release_refused;
+    return sim_end();
 }
 
 bool world_has_faults(void)
