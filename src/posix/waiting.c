@@ -1,8 +1,8 @@
 /* Releases that wait.
  *
- * Linux makes one mapping out of neighbours that are alike, so a reservation may lie in the middle of one. To take it out
- * from there makes two out of one, and at vm.max_map_count munmap refuses that (ENOMEM). Whoever releases could do nothing
- * about it but try again, at some time; so that is done here:
+ * Linux makes one mapping out of neighbours that are alike, so a reservation may lie in the middle of one. To take it
+ * out from there makes two out of one, and at vm.max_map_count munmap refuses that (ENOMEM). Whoever releases could do
+ * nothing about it but try again, at some time; so that is done here:
  *
  *   release ---- munmap ----> gone
  *      |                       ^
