@@ -68,7 +68,7 @@ const char *life_kind_name(life_kind kind)
     static const char *const names[LIFE_KINDS] = {
         "create", "destroy",  "alloc", "alloc_run",     "free",      "free_many", "split",   "extend", "shrink",
         "commit", "decommit", "trim",  "run_of",        "write",     "look",      "invalid", "check",  "flush",
-        "faults", "limit",    "age",   "refuse_grants", "pass_time", "come",      "go",
+        "faults", "limit",    "age",   "refuse_grants", "pass_time", "fork",      "come",    "go",
     };
     return names[kind];
 }
@@ -1405,6 +1405,32 @@ static const operation operations[LIFE_KINDS] = {
     [LIFE_FLUSH] = {op_flush, false},
 };
 
+/* The parent lives on, or the child, which has no arenas with NO_FORK. What the others are has not changed. */
+static bool op_fork(life_arena *a, test_random *random)
+{
+    bool is_child = test_below(random, 2) == 0;
+    trace_op(a, "fork: the %s lives on", is_child ? "child" : "parent");
+    if (!world_has_forks()) {
+        return false;
+    }
+    world_fork_before();
+    if (is_child) {
+        world_fork_child();
+    } else {
+        world_fork_parent();
+    }
+    for (int index = 0; index < ARENAS_MAX; index++) {
+        life_arena *each = &life.arenas[index];
+        if (is_child && each->arena != NULL && (each->options.flags & FALLOW_ARENA_NO_FORK) != 0) {
+            each->arena = NULL;
+            model_end(&each->model);
+        }
+        LIFE_CHECK(each->arena == NULL || fallow_arena_check(each->arena) == FALLOW_OK,
+                   "fallow_arena_check says no to arena %d after a fork", index);
+    }
+    return true;
+}
+
 /* What an operation does to the world rather than to an arena. */
 static bool op_on_world(life_arena *a, test_random *random)
 {
@@ -1413,6 +1439,7 @@ static bool op_on_world(life_arena *a, test_random *random)
     case LIFE_LIMIT: world_change_limit(test_next(random)); break;
     case LIFE_AGE: world_take_lazy(); break;
     case LIFE_PASS_TIME: world_pass_time(UINT64_C(1) << test_below(random, 36)); break;
+    case LIFE_FORK: return op_fork(a, random);
     default:
         a->grants_passed = test_below(random, 8);
         a->grants_refused = 1 + test_below(random, 3);
@@ -1506,6 +1533,7 @@ static const unsigned char usual[LIFE_KINDS] = {
     [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
     [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
     [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
+    [LIFE_FORK] = 1,
 };
 
 size_t life_plan(const life_options *options, life_op *ops_out)

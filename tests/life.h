@@ -33,6 +33,7 @@ typedef enum life_kind {
     LIFE_AGE,
     LIFE_REFUSE_GRANTS,
     LIFE_PASS_TIME,
+    LIFE_FORK,
     LIFE_COME, /* a thread; these two in lives with threads only */
     LIFE_GO,
     LIFE_KINDS

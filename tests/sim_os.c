@@ -71,6 +71,8 @@ typedef struct area {
     uint32_t attributes;
     uint32_t name_mark;
     bool is_waiting; /* released, which was not possible yet */
+    uint64_t lock_count; /* made in its memory, and not destroyed */
+    uint64_t event_count;
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -1937,13 +1939,33 @@ static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
 }
 
 static _Thread_local bool is_in_once;
+static _Thread_local bool is_in_child; /* what a fork has left: locks and events are made again */
+
+/* Locks and events in memory that a child has not are gone with it, and are no leak. */
+static void count_locks(const void *address, int locks, int events)
+{
+    mutex_acquire();
+    area *a = area_at(address);
+    if (a != NULL) {
+        a->lock_count += (uint64_t)(int64_t)locks;
+        a->event_count += (uint64_t)(int64_t)events;
+    }
+    mutex_release();
+    atomic_fetch_add(&live_locks, (uint64_t)(int64_t)locks);
+    atomic_fetch_add(&live_events, (uint64_t)(int64_t)events);
+}
 
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
+    if (is_in_child && (ours->mark == LOCK_MARK || ours->mark == LASTING_MARK)) {
+        atomic_fetch_sub_explicit(&held_locks, atomic_load(&ours->owner) != NULL, memory_order_relaxed);
+        atomic_init(&ours->owner, NULL);
+        return;
+    }
     ours->mark = is_in_once ? LASTING_MARK : LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, ours->mark == LOCK_MARK);
+    count_locks(lock, ours->mark == LOCK_MARK, 0);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1952,7 +1974,7 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     if (atomic_load(&ours->owner) != NULL) {
         stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
     }
-    atomic_fetch_sub(&live_locks, ours->mark == LOCK_MARK);
+    count_locks(lock, -(ours->mark == LOCK_MARK), 0);
     ours->mark = 0;
 }
 
@@ -2039,11 +2061,14 @@ static sim_event *event_of(fallow__os_event *event)
 void fallow__os_event_init(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
+    bool is_again = is_in_child && (ours->mark == EVENT_MARK || ours->mark == LASTING_MARK);
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
     ours->lock = NULL;
-    atomic_fetch_add(&live_events, ours->mark == EVENT_MARK);
+    if (!is_again) {
+        ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
+        count_locks(event, 0, ours->mark == EVENT_MARK);
+    }
 }
 
 void fallow__os_event_destroy(fallow__os_event *event)
@@ -2052,7 +2077,7 @@ void fallow__os_event_destroy(fallow__os_event *event)
     if (atomic_load(&ours->sleepers) != 0) {
         stop(SIM_UNLOCK, event, 0, "an event is destroyed while a thread sleeps there");
     }
-    atomic_fetch_sub(&live_events, ours->mark == EVENT_MARK);
+    count_locks(event, 0, -(ours->mark == EVENT_MARK));
     ours->mark = 0;
 }
 
@@ -2220,13 +2245,87 @@ bool fallow__os_barrier_all_threads(void)
     return is_let(SIM_BARRIER, has(SIM_NO_BARRIER)) && (turn_is_on() || sim_host_barrier()); /* a turn is one */
 }
 
-/* Nothing here forks. */
+/* --- forks ---------------------------------------------------------------------------------------------------- */
+
+enum {
+    FORK_CALLS_MOST = 16
+};
+
+/* Asked for once per process: they outlive a simulation. */
+static struct {
+    void (*before)(void);
+    void (*in_parent)(void);
+    void (*in_child)(void);
+} fork_calls[FORK_CALLS_MOST];
+
+static atomic_size_t fork_call_count;
+
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
-    (void)before;
-    (void)in_parent;
-    (void)in_child;
+    size_t index = atomic_fetch_add(&fork_call_count, 1);
+    if (index >= FORK_CALLS_MOST) {
+        stop(SIM_THREAD, NULL, 0, "asked to be called around forks more often than once per process");
+    }
+    fork_calls[index].before = before;
+    fork_calls[index].in_parent = in_parent;
+    fork_calls[index].in_child = in_child;
     return true;
+}
+
+void sim_fork_before(void)
+{
+    for (size_t index = atomic_load(&fork_call_count); index-- > 0;) {
+        fork_calls[index].before();
+    }
+}
+
+void sim_fork_parent(void)
+{
+    for (size_t index = 0; index < atomic_load(&fork_call_count); index++) {
+        fork_calls[index].in_parent();
+    }
+}
+
+/* Reservations that a child has not, or has empty. An area goes as a whole, though a decommit may have lost the attribute
+ * of some of it: nobody knows of the rest. */
+static void areas_in_child(void)
+{
+    for (area *a = sim.lowest; a != NULL;) {
+        area *above = a->next;
+        if ((a->attributes & FALLOW_REGION_NO_FORK) != 0) {
+            atomic_fetch_sub(&live_locks, a->lock_count);
+            atomic_fetch_sub(&live_events, a->event_count);
+            area_destroy(a);
+        }
+        a = above;
+    }
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        for (uint64_t page = 0; page < a->page_count;) {
+            size_t index = span_at(a, page);
+            uint64_t end = span_end(a, index);
+            if (a->spans[index].state == SIM_COMMITTED &&
+                (a->spans[index].attributes & FALLOW_REGION_WIPE_ON_FORK) != 0) {
+                set_lazy((range){a, page, end - page}, false);
+            }
+            page = end;
+        }
+    }
+}
+
+void sim_fork_child(void)
+{
+    if (turn_is_on()) {
+        turn_alone();
+    }
+    mutex_acquire();
+    areas_in_child();
+    mutex_release();
+    atomic_store(&live_threads, 0);
+    is_in_child = true;
+    for (size_t index = 0; index < atomic_load(&fork_call_count); index++) {
+        fork_calls[index].in_child();
+    }
+    is_in_child = false;
 }
 
 void fallow__os_stop(const char *message)

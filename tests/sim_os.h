@@ -151,6 +151,15 @@ void sim_join(sim_thread *thread);
 unsigned sim_self(void);
 void sim_offer(void);
 
+/* A fork, in two halves: what the library asked for is called before it, and after it in the parent or in the child. In
+ * between the host may fork, and each process goes on as one of the two. Without that, it is this program that becomes the
+ * parent or the child: in the child reservations with FALLOW_REGION_NO_FORK are gone and those with WIPE_ON_FORK are zero,
+ * and there are no other threads. Interleaved threads, and threads of the library, are gone for good only where the host
+ * has forked. Their locks, the ones of the library, are to be made again. */
+void sim_fork_before(void);
+void sim_fork_parent(void);
+void sim_fork_child(void);
+
 /* Interleaved: have the thread that began call tell(), wherever it is. Does not return. For what is found wrong in a
  * thread, when only the one that began can jump out. */
 #if defined(__GNUC__)

@@ -18,6 +18,7 @@ void world_begin(const world_options *options);
 
 /* false: something is left behind. */
 bool world_end(void);
+bool world_is_empty(void); /* the same look, without an end */
 
 /* Whether faults can be caused here. */
 bool world_has_faults(void);
@@ -41,6 +42,12 @@ void world_give_up(void (*tell)(void));
 void world_open(void *base, size_t size_bytes);
 bool world_may_write(void *base, size_t size_bytes);
 bool world_may_read(const void *base, size_t size_bytes);
+
+/* A fork; the functions of sim_os.h. The parent goes on, or the child does, or the host forks in between and both do. */
+bool world_has_forks(void);
+void world_fork_before(void);
+void world_fork_parent(void);
+void world_fork_child(void);
 
 /* Let time pass. */
 void world_pass_time(uint64_t ns);

@@ -8,6 +8,7 @@
 
 static char name[128];
 static bool is_light;
+static bool has_forks; /* Linux, where a child has not what it is not to have */
 
 void world_begin(const world_options *options)
 {
@@ -43,6 +44,7 @@ void world_begin(const world_options *options)
         sim.switch_rarity = rarities[test_below(&random, 4)];
         sim.flags |= test_below(&random, 8) == 0 ? SIM_NO_BARRIER : 0;
     }
+    has_forks = sim.rules == SIM_LINUX && (sim.flags & SIM_NO_ADVICE) == 0;
     snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
              (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
     if (!sim_begin(&sim)) {
@@ -104,6 +106,31 @@ bool world_may_write(void *base, size_t size_bytes)
 bool world_may_read(const void *base, size_t size_bytes)
 {
     return !is_light || sim_is_all(base, size_bytes, SIM_COMMITTED);
+}
+
+bool world_is_empty(void)
+{
+    return sim_check_no_leak();
+}
+
+bool world_has_forks(void)
+{
+    return has_forks;
+}
+
+void world_fork_before(void)
+{
+    sim_fork_before();
+}
+
+void world_fork_parent(void)
+{
+    sim_fork_parent();
+}
+
+void world_fork_child(void)
+{
+    sim_fork_child();
 }
 
 void world_pass_time(uint64_t ns)

@@ -13,13 +13,13 @@
  * The table has a fixed size, because memory is what cannot be had at that moment. Where it is full, the release fails.
  *
  * Invariants, while the mutex is free
- *   - entries[0, count) are mapped, and nobody's: only who has the mutex unmaps one, and then it is not an entry any more
+ *   - entries[0, count) are mapped, and nobody's: only who has the mutex unmaps one, and takes it out
  *   - waiting_count is count, for those who only want to know whether there are any
  *
- * In the child of a fork the entries are the same, but for those that a child does not have: what lies at their addresses
- * is another's. The mutex is held around a fork. It is the innermost one: nothing else is taken while it is held, and
- * nobody who holds it waits. So it has to be taken after all others before a fork, which is to say that its handlers are
- * the first ones the library asks for; fallow__os_at_fork sees to that.
+ * In the child of a fork the entries are the same, but for those that a child does not have: what lies at their
+ * addresses is another's. The mutex is held around a fork. It is the innermost one: nothing else is taken while it is
+ * held, and nobody who holds it waits. So it has to be taken after all others before a fork, which is to say that its
+ * handlers are the first ones the library asks for; fallow__os_at_fork sees to that.
  *
  * Source: Linux mm/vma.c, vms_gather_munmap_vmas */
 #define _GNU_SOURCE 1 /* MAP_ANONYMOUS */
