@@ -1532,8 +1532,7 @@ static const unsigned char usual[LIFE_KINDS] = {
     [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10,        [LIFE_EXTEND] = 16,   [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
     [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
     [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
-    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
-    [LIFE_FORK] = 1,
+    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2, [LIFE_FORK] = 1,
 };
 
 size_t life_plan(const life_options *options, life_op *ops_out)

@@ -70,7 +70,7 @@ typedef struct area {
     uint64_t page_count;
     uint32_t attributes;
     uint32_t name_mark;
-    bool is_waiting; /* released, which was not possible yet */
+    bool is_waiting;     /* released, which was not possible yet */
     uint64_t lock_count; /* made in its memory, and not destroyed */
     uint64_t event_count;
     size_t span_count;

@@ -77,17 +77,11 @@ bool world_has_forks(void)
     return false;
 }
 
-void world_fork_before(void)
-{
-}
+void world_fork_before(void) {}
 
-void world_fork_parent(void)
-{
-}
+void world_fork_parent(void) {}
 
-void world_fork_child(void)
-{
-}
+void world_fork_child(void) {}
 
 void world_pass_time(uint64_t ns)
 {
