@@ -2272,6 +2272,11 @@ bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in
     return true;
 }
 
+bool sim_can_fork(void)
+{
+    return !is_windows();
+}
+
 void sim_fork_before(void)
 {
     for (size_t index = atomic_load(&fork_call_count); index-- > 0;) {

@@ -156,6 +156,7 @@ void sim_offer(void);
  * parent or the child: in the child reservations with FALLOW_REGION_NO_FORK are gone and those with WIPE_ON_FORK are zero,
  * and there are no other threads. Interleaved threads, and threads of the library, are gone for good only where the host
  * has forked. Their locks, the ones of the library, are to be made again. */
+bool sim_can_fork(void);
 void sim_fork_before(void);
 void sim_fork_parent(void);
 void sim_fork_child(void);
