@@ -554,6 +554,61 @@ static void test_fork(void **state)
     fallow__os_event_destroy(&fork_event);
 }
 
+/* --- large pages ---------------------------------------------------------------------------------------------- */
+
+static bool is_filled(const unsigned char *base, size_t size_bytes, unsigned char byte)
+{
+    return base[0] == byte && memcmp(base, base + 1, size_bytes - 1) == 0;
+}
+
+/* Where the pool has none to give, ordinary pages are what is had, and the same is true of them. */
+static void test_large_pages(void **state)
+{
+    (void)state;
+    fallow_region large;
+    fallow__os_error error;
+    fallow__os_left left;
+    bool is_zero;
+    bool is_committed;
+    size_t unit = facts.large_page_bytes > facts.page_bytes ? facts.large_page_bytes : facts.page_bytes;
+    fallow_region_options options = {.flags = FALLOW_REGION_LARGE_PAGES};
+    assert_int_equal(reserve(4 * unit, options, &large), FALLOW_OK);
+    bool is_large = (large.flags & FALLOW_REGION_LARGE_PAGES) != 0;
+    printf("%s pages of %zu KiB\n", is_large ? "large" : "ordinary", large.page_bytes >> 10);
+    assert_int_equal(large.page_bytes, is_large ? facts.large_page_bytes : facts.page_bytes);
+    assert_int_equal((uintptr_t)large.base % large.page_bytes, 0);
+    assert_int_equal(large.size_bytes, 4 * unit);
+    unsigned char *base = large.base;
+    assert_false(probe_can_read(base));
+    assert_int_equal(fallow__os_commit(&large, base, 3 * unit, &error), FALLOW_OK);
+    assert_true(is_filled(base, 3 * unit, 0));
+    assert_false(probe_can_read(base + 3 * unit));
+    memset(base, 1, 3 * unit);
+    assert_int_equal(fallow__os_decommit(&large, base + unit, unit, &left, &error), FALLOW_OK);
+    assert_int_equal(left, FALLOW__OS_LEFT_NOTHING);
+    assert_false(probe_can_read(base + unit));
+    assert_true(probe_can_write(base + unit - 1));
+    assert_int_equal(fallow__os_commit(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_true(is_filled(base, unit, 1) && is_filled(base + unit, unit, 0) && is_filled(base + 2 * unit, unit, 1));
+    memset(base + unit, 2, unit);
+    assert_int_equal(fallow__os_purge(&large, base, unit, FALLOW_PURGE_DONTNEED, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_zero && is_committed && is_filled(base, unit, 0) && is_filled(base + unit, unit, 2));
+    assert_int_equal(fallow__os_purge(&large, base + unit, unit, FALLOW_PURGE_FREE, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_committed && (!is_zero || is_filled(base + unit, unit, 0)));
+    assert_int_equal(fallow__os_protect(&large, base, unit, FALLOW_PROTECTION_READ, &error), FALLOW_OK);
+    assert_false(probe_can_write(base));
+    assert_int_equal(fallow__os_protect(&large, base, unit, FALLOW_PROTECTION_READ_WRITE, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_prefault(&large, base, 2 * unit, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_guard(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_false(probe_can_read(base + unit));
+    assert_int_equal(fallow__os_unguard(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_true(is_filled(base + unit, unit, 0) && is_filled(base + 2 * unit, unit, 1));
+    release(&large);
+    assert_false(probe_can_read(base));
+}
+
 static void test_impossible_sizes(void **state)
 {
     (void)state;
@@ -1711,6 +1766,7 @@ int main(void)
         cmocka_unit_test(test_low_4g_too_large),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_impossible_sizes),
         ON_REGION(test_commit_is_just_the_range),
         ON_REGION(test_commit_again_keeps),

@@ -10,9 +10,10 @@
 
 enum {
     PAGES = 16,
-    LIVE_PAGES = 4, /* at the start: committed and filled, and never touched by an operation */
-    FIRST = 6,      /* what operations work on: pages FIRST to FIRST + COUNT - 1, */
-    COUNT = 6       /* of which the first half is committed and filled */
+    LIVE_PAGES = 4,              /* at the start: committed and filled, and never touched by an operation */
+    FIRST = 6,                   /* what operations work on: pages FIRST to FIRST + COUNT - 1, */
+    COUNT = 6,                   /* of which the first half is committed and filled */
+    LARGE_BYTES_MOST = 256 << 10 /* large pages that take no more than this are used; a simulated system has such */
 };
 
 typedef struct scene {
@@ -53,8 +54,13 @@ static void set_scene(scene *s, const operation *op)
     fallow_region_options options = {.name = "fault", .flags = FALLOW_REGION_NO_DUMP};
     fallow_system_info(&system);
     s->page = system.page_bytes;
+    if (system.large_page_bytes != 0 && system.large_page_bytes <= LARGE_BYTES_MOST) {
+        s->page = system.large_page_bytes;
+        options.flags |= FALLOW_REGION_LARGE_PAGES;
+    }
     size_t filled = (op->needs_all ? COUNT : COUNT / 2) * s->page;
     assert_int_equal(fallow_region_reserve(PAGES * s->page, &options, &s->region), FALLOW_OK);
+    assert_int_equal(s->region.page_bytes, s->page);
     assert_int_equal(fallow_region_commit(&s->region, 0, LIVE_PAGES * s->page), FALLOW_OK);
     assert_int_equal(fallow_region_commit(&s->region, FIRST * s->page, filled), FALLOW_OK);
     memset(page_at(s, 0), 0x40, LIVE_PAGES * s->page);

@@ -15,6 +15,10 @@
  * A page that was freed lazily lies on read-only memory, so that its first write is seen: the host asks
  * is_write_fine(), and the page stops being lazy.
  *
+ * An area of large pages lies on as many of them from the pool, which are taken with the reservation and come back with
+ * its release. They are in no commit charge. Its spans have the small pages' count all the same. The kernel never merges
+ * such mappings, not even pieces of one; here those pieces do merge.
+ *
  * A light simulation has all its memory accessible to the host, but for what of an area is neither open nor committed,
  * from sim_open() to the release. What the program says that it writes to open pages is marked, page by page, so that no
  * more than that is cleared.
@@ -73,6 +77,7 @@ typedef struct area {
     bool is_waiting;     /* released, which was not possible yet */
     uint64_t lock_count; /* made in its memory, and not destroyed */
     uint64_t event_count;
+    bool is_large; /* of large pages */
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -107,6 +112,8 @@ static struct {
     uint64_t live_reservations;
     uint64_t waiting_count; /* released reservations that are still there */
     uint64_t waiting_pages;
+    uint64_t large_used;     /* large pages */
+    uint64_t large_mark;     /* what keeps their mappings apart from all others */
     uint64_t reserved_pages; /* theirs included */
     uint64_t charged_pages;
     uint64_t lazy_pages;
@@ -889,6 +896,12 @@ static fallow_status leave(fallow_status status)
     return status;
 }
 
+/* What ranges are multiples of. */
+static size_t unit_of(const area *a)
+{
+    return a->is_large ? sim.options.large_page_bytes : sim.page_bytes;
+}
+
 /* Begin a call about a range: what os.h lets an implementation assume is checked here. */
 static range enter_range(sim_call call, const fallow_region *region, const void *base, size_t size_bytes)
 {
@@ -902,8 +915,11 @@ static range enter_range(sim_call call, const fallow_region *region, const void 
     if (size_bytes == 0) {
         stop(call, base, size_bytes, "an empty range");
     }
-    if (((offset | size_bytes) & (sim.page_bytes - 1)) != 0) {
-        stop(call, base, size_bytes, "not whole pages of %#zx", sim.page_bytes);
+    if (region->page_bytes != unit_of(a)) {
+        stop(call, base, size_bytes, "pages of %#zx, not %#zx", unit_of(a), region->page_bytes);
+    }
+    if (((offset | size_bytes) & (unit_of(a) - 1)) != 0) {
+        stop(call, base, size_bytes, "not whole pages of %#zx", unit_of(a));
     }
     if (offset > region->size_bytes || size_bytes > region->size_bytes - offset) {
         stop(call, base, size_bytes, "not inside the region [%p, %#zx)", region->base, region->size_bytes);
@@ -959,6 +975,7 @@ void fallow__os_system(fallow_system *system_out)
     *system_out = (fallow_system){
         .page_bytes = page_bytes,
         .granularity_bytes = sim.granularity_bytes,
+        .large_page_bytes = sim.options.large_page_count != 0 ? sim.options.large_page_bytes : 0,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
         .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
@@ -1168,7 +1185,7 @@ static bool place(size_t size_bytes, const fallow_region_options *options, spot 
 
 static uint32_t flags_in_force(uint32_t flags)
 {
-    uint32_t dropped = FALLOW_REGION_LARGE_PAGES; /* there are none */
+    uint32_t dropped = 0;
     if (is_windows() || (sim.options.flags & SIM_NO_ADVICE) != 0) {
         dropped |= ATTRIBUTES;
     }
@@ -1215,6 +1232,7 @@ static void area_unlink(area *a)
     sim.mapping_count -= gone.mapping_count;
     sim.charged_pages -= gone.charged_pages;
     sim.lazy_pages -= gone.lazy_pages;
+    sim.large_used -= a->is_large ? bytes_of(a->page_count) / sim.options.large_page_bytes : 0;
     sim.live_reservations -= !a->is_waiting;
     sim.waiting_count -= a->is_waiting;
     sim.waiting_pages -= a->is_waiting ? a->page_count : 0;
@@ -1277,6 +1295,34 @@ static fallow_status why_no_reserve(size_t size_bytes)
     return FALLOW_OK;
 }
 
+/* Whether the pool, and the addresses, have room for it in large pages. The size is rounded up. */
+static bool place_large(size_t *size_bytes, const fallow_region_options *options, spot *spot_out)
+{
+    size_t large_bytes = sim.options.large_page_bytes;
+    size_t whole_bytes;
+    fallow_region_options aligned = *options;
+    if (large_bytes == 0 || ((uintptr_t)options->hint & (large_bytes - 1)) != 0 ||
+        !fallow__align_up_checked(*size_bytes, large_bytes, &whole_bytes) ||
+        whole_bytes / large_bytes > sim.options.large_page_count - sim.large_used ||
+        why_no_reserve(whole_bytes) != FALLOW_OK) {
+        return false;
+    }
+    aligned.align_bytes = aligned.align_bytes > large_bytes ? aligned.align_bytes : large_bytes;
+    if (!place(whole_bytes, &aligned, spot_out)) {
+        return false;
+    }
+    *size_bytes = whole_bytes;
+    return true;
+}
+
+static void area_make_large(area *a)
+{
+    a->is_large = true;
+    a->name_mark = (uint32_t)++sim.large_mark | UINT32_C(1) << 31;
+    a->spans[0].name_mark = a->name_mark;
+    sim.large_used += bytes_of(a->page_count) / sim.options.large_page_bytes;
+}
+
 /* Out of the middle of a mapping that reaches over both neighbours: one more is needed. */
 static bool can_unmap(area *a)
 {
@@ -1325,24 +1371,28 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
         return leave(fail_as_planned(SIM_RESERVE, error_out));
     }
     spot where;
+    uint32_t flags = flags_in_force(options->flags);
+    if (is_windows()) {
+        flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
+    }
+    bool is_large = (flags & FALLOW_REGION_LARGE_PAGES) != 0 && place_large(&size_bytes, options, &where);
+    flags &= is_large ? ~UINT32_C(0) : ~(uint32_t)FALLOW_REGION_LARGE_PAGES;
     fallow_status status = why_no_reserve(size_bytes);
-    if (status == FALLOW_OK && !place(size_bytes, options, &where)) {
+    if (status == FALLOW_OK && !is_large && !place(size_bytes, options, &where)) {
         status = FALLOW_ERR_ADDRESS_SPACE;
     }
     if (status != FALLOW_OK) {
         return leave(fail(SIM_RESERVE, status, error_out));
     }
-    uint32_t flags = flags_in_force(options->flags);
-    if (is_windows()) {
-        flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
-    }
     if (is_over_mappings(sim.mapping_count, 0)) { /* at the limit there is still room for one */
         return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
     }
     area *a = area_create(where.first, size_bytes, flags, options->name);
+    if (is_large) {
+        area_make_large(a);
+    }
     area_link(a, where.below);
-    *region_out =
-        (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
+    *region_out = (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = unit_of(a), .flags = flags};
     if (options->name != NULL) {
         strncpy(region_out->name, options->name, sizeof region_out->name - 1);
     }
@@ -1391,7 +1441,7 @@ static fallow_status commit_whole(range part)
     for (size_t index = e.begin; index < e.end; index++) {
         e.area->spans[index].state = SIM_COMMITTED;
         e.area->spans[index].protection = FALLOW_PROTECTION_READ_WRITE;
-        e.area->spans[index].is_charged = true;
+        e.area->spans[index].is_charged = !e.area->is_large;
     }
     edit_apply_figures(&e);
     fallow_status status = why_no_commit(charged_before, mappings_before);
@@ -1541,9 +1591,21 @@ static fallow_status why_no_remap(range part)
     return FALLOW_OK;
 }
 
+/* Large pages go back to the pool, and stay reserved there; the mapping is split. */
+static fallow_status decommit_large(range part, fallow__os_left *left_out)
+{
+    bool is_possible = can_protect(part, FALLOW_PROTECTION_NONE);
+    *left_out = is_possible ? FALLOW__OS_LEFT_NOTHING : FALLOW__OS_LEFT_ACCESSIBLE;
+    decommit_spans(part, *left_out, true);
+    return is_possible ? FALLOW_OK : FALLOW_ERR_MAP_COUNT;
+}
+
 /* As src/posix: a remap, and where that is refused the contents are dropped and the pages protected. */
 static fallow_status decommit_range(range part, fallow__os_left *left_out)
 {
+    if (part.area->is_large) {
+        return decommit_large(part, left_out);
+    }
     fallow_status status = why_no_remap(part);
     if (status == FALLOW_OK) {
         sim.figures.calls[SIM_ADVISE]++;
@@ -1566,6 +1628,9 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
     range part = enter_range(SIM_DECOMMIT, region, base, size_bytes);
     if (is_refused(SIM_DECOMMIT)) {
         *left_out = sim.refusal.left != FALLOW__OS_LEFT_NOTHING ? sim.refusal.left : FALLOW__OS_LEFT_ALL;
+        if (part.area->is_large && *left_out == FALLOW__OS_LEFT_CHARGED) {
+            *left_out = FALLOW__OS_LEFT_ACCESSIBLE; /* what faults is all given back there */
+        }
         if (*left_out != FALLOW__OS_LEFT_ALL) {
             decommit_spans(part, *left_out, true);
         }
@@ -1633,7 +1698,7 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
     if (is_refused(SIM_PURGE)) {
         return leave(purge_as_planned(part, is_committed_out, error_out));
     }
-    if (purge == FALLOW_PURGE_FREE && can_free_lazily()) {
+    if (purge == FALLOW_PURGE_FREE && can_free_lazily() && !part.area->is_large) {
         set_lazy(part, true);
         lazy_take_some();
         return leave(FALLOW_OK);
@@ -1724,7 +1789,7 @@ static bool can_guard_in_place(void)
 /* That a guard may still be charged does not matter to it. */
 static fallow_status guard_range(range part)
 {
-    if (can_guard_in_place()) {
+    if (can_guard_in_place() && !part.area->is_large) {
         guard_in_place(part);
         return FALLOW_OK;
     }
@@ -2422,6 +2487,7 @@ sim_page sim_peek(const void *address)
         .is_lazy = s->is_lazy,
         .attributes = s->attributes,
         .has_name = s->name_mark != 0,
+        .is_large = a->is_large,
         .region_base = a->base,
         .region_bytes = (size_t)bytes_of(a->page_count),
     };
@@ -2648,6 +2714,10 @@ static void begin_by_environment(void)
     }
     if (strstr(words, "bare") != NULL) {
         options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (strstr(words, "large") != NULL) {
+        options.large_page_bytes = 128 * KIB;
+        options.large_page_count = 64;
     }
     if (strstr(words, "turns") != NULL) {
         options.flags |= SIM_INTERLEAVED;

@@ -111,6 +111,8 @@ typedef struct sim_options {
     sim_rules rules;
     size_t page_bytes;           /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
     size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
+    size_t large_page_bytes;     /* Linux: explicit large pages; 0 = none */
+    uint64_t large_page_count;   /* so many of them in the pool */
     uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
     uint32_t flags;
@@ -123,8 +125,8 @@ typedef struct sim_options {
 
 /* Start a system in which nothing is reserved yet. The options are copied. false: the host has not got so much address
  * space. One at a time. A program that never begins one has what the environment variable FALLOW_SIM says (linux-4K,
- * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, linux-turns interleaved, windows), and fails at its end if anything
- * is left over. */
+ * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, linux-turns interleaved,
+ * linux-large with large pages, windows), and fails at its end if anything is left over. */
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
@@ -237,6 +239,7 @@ typedef struct sim_page {
     bool is_lazy;        /* may turn zero at any moment until it is written */
     uint32_t attributes; /* FALLOW_REGION_NO_FORK and so on, as they are in force on this page */
     bool has_name;
+    bool is_large;
     const void *region_base; /* of the reservation it is in */
     size_t region_bytes;
 } sim_page;

@@ -466,6 +466,63 @@ static void what_waits_is_empty(void **state)
     end();
 }
 
+/* A pool of large pages: a reservation has as many as it needs, or ordinary pages. */
+static void large_pages(void **state)
+{
+    (void)state;
+    const size_t large = 64 * KIB;
+    fallow_region_options options = {.flags = FALLOW_REGION_LARGE_PAGES};
+    fallow_region first;
+    fallow_region second;
+    BEGIN(.large_page_bytes = large, .large_page_count = 5);
+    sim_set_limit(SIM_LIMIT_COMMIT, page);
+    assert_int_equal(fallow__os_reserve(3 * large - page, &options, &first, &error), FALLOW_OK);
+    assert_int_equal(first.flags, FALLOW_REGION_LARGE_PAGES);
+    assert_int_equal(first.page_bytes, large);
+    assert_int_equal(first.size_bytes, 3 * large);
+    assert_int_equal((uintptr_t)first.base % large, 0);
+    assert_true(sim_peek(first.base).is_large);
+    assert_int_equal(fallow__os_reserve(3 * large, &options, &second, &error), FALLOW_OK); /* two are left */
+    assert_int_equal(second.flags, 0);
+    assert_int_equal(second.page_bytes, page);
+    assert_int_equal(fallow__os_release(&second, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_reserve(2 * large, &options, &second, &error), FALLOW_OK);
+    assert_int_equal(second.flags, FALLOW_REGION_LARGE_PAGES);
+
+    /* the commit limit is not theirs */
+    assert_int_equal(fallow__os_commit(&first, first.base, 3 * large, &error), FALLOW_OK);
+    assert_int_equal(sim_charge(), 0);
+    char *base = first.base;
+    memset(base, 1, 3 * large);
+    ASSERT_STOPS(fallow__os_decommit(&first, base, page, &left, &error), "not whole pages");
+    assert_int_equal(fallow__os_decommit(&first, base + large, large, &left, &error), FALLOW_OK);
+    assert_int_equal(left, FALLOW__OS_LEFT_NOTHING);
+    assert_false(probe_can_read(base + large));
+    assert_int_equal(fallow__os_commit(&first, base + large, large, &error), FALLOW_OK);
+    assert_int_equal(base[large], 0);
+    assert_int_equal(base[0], 1);
+    assert_int_equal(base[2 * large], 1);
+
+    /* no lazy way, no guard in the page table */
+    assert_int_equal(fallow__os_purge(&first, base, large, FALLOW_PURGE_FREE, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_zero);
+    assert_int_equal(base[0], 0);
+    uint64_t mappings = sim_map_count();
+    assert_int_equal(fallow__os_guard(&first, base + large, large, &error), FALLOW_OK);
+    assert_int_equal(sim_map_count(), mappings + 2);
+
+    /* at the limit a hole cannot be made */
+    assert_int_equal(fallow__os_unguard(&first, base + large, large, &error), FALLOW_OK);
+    sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count());
+    assert_int_equal(fallow__os_decommit(&first, base + large, large, &left, &error), FALLOW_ERR_MAP_COUNT);
+    assert_int_equal(left, FALLOW__OS_LEFT_ACCESSIBLE);
+    assert_int_equal(base[large], 0);
+    assert_int_equal(fallow__os_release(&first, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_release(&second, &error), FALLOW_OK);
+    end();
+}
+
 static void limit_on_locked_memory(void **state)
 {
     (void)state;
@@ -1034,6 +1091,7 @@ int main(void)
         cmocka_unit_test(limit_on_mappings),
         cmocka_unit_test(releases_wait_at_the_limit_on_mappings),
         cmocka_unit_test(what_waits_is_empty),
+        cmocka_unit_test(large_pages),
         cmocka_unit_test(limit_on_locked_memory),
         cmocka_unit_test(attributes_come_back),
         cmocka_unit_test(lazy_pages_turn_zero_unless_written),
