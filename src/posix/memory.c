@@ -122,10 +122,12 @@ static void *map_none(void *where, size_t size_bytes, int map_flags)
     return base == MAP_FAILED ? NULL : base;
 }
 
-/* Unmap on the way out of a failure. */
+/* Unmap on the way out of a failure; all of it is mapped. */
 static void unmap_quietly(void *base, size_t size_bytes, int code)
 {
-    munmap(base, size_bytes);
+    if (munmap(base, size_bytes) != 0) {
+        (void)fallow__posix_release_later(&(fallow_region){.base = base, .size_bytes = size_bytes});
+    }
     errno = code;
 }
 
@@ -155,9 +157,12 @@ static void *place_trimmed(const placement *wanted)
     }
     size_t head = (size_t)(0 - (uintptr_t)mapped) & (wanted->align_bytes - 1);
     size_t tail = slack - head;
-    if ((head != 0 && munmap(mapped, head) != 0) ||
-        (tail != 0 && munmap(mapped + head + wanted->size_bytes, tail) != 0)) {
-        unmap_quietly(mapped, wanted->size_bytes + slack, errno); /* what is unmapped already does no harm */
+    if (head != 0 && munmap(mapped, head) != 0) {
+        unmap_quietly(mapped, wanted->size_bytes + slack, errno);
+        return NULL;
+    }
+    if (tail != 0 && munmap(mapped + head + wanted->size_bytes, tail) != 0) {
+        unmap_quietly(mapped + head, wanted->size_bytes + tail, errno);
         return NULL;
     }
     return mapped + head;
