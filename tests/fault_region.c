@@ -112,6 +112,18 @@ static fallow_status prefault(scene *s)
     return fallow_region_prefault(&s->region, FIRST * s->page, COUNT * s->page);
 }
 
+static fallow_status resident(scene *s)
+{
+    size_t resident_bytes = 4242;
+    fallow_status status = fallow_region_resident(&s->region, 0, PAGES * s->page, &resident_bytes);
+    if (status == FALLOW_OK) {
+        assert_in_range(resident_bytes, LIVE_PAGES * s->page, PAGES * s->page);
+    } else {
+        assert_int_equal(resident_bytes, 4242);
+    }
+    return status;
+}
+
 static fallow_status unguard(scene *s)
 {
     return fallow_region_unguard(&s->region, FIRST * s->page, COUNT * s->page);
@@ -124,6 +136,7 @@ static const operation operations[] = {
     {.name = "purge lazily", .run = purge_lazily, .may_lose_contents = true, .needs_all = true},
     {.name = "protect", .run = protect, .needs_all = true},
     {.name = "prefault", .run = prefault, .needs_all = true},
+    {.name = "resident", .run = resident},
     {.name = "guard", .run = guard, .may_lose_contents = true, .needs_all = true},
     {.name = "unguard", .run = unguard, .may_lose_contents = true, .needs_all = true, .is_guarded = true},
 };

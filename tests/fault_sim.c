@@ -25,6 +25,7 @@ static const struct {
     {"decommit leaves it accessible", {.left = FALLOW__OS_LEFT_ACCESSIBLE, .is_halfway = true}},
     {"all from there on", {.calls = BURST, .times = UINT64_MAX}},
     {"all from there on, charged", {.calls = BURST, .times = UINT64_MAX, .left = FALLOW__OS_LEFT_CHARGED}},
+    {"ends of threads, barriers", {.calls = SIM_CALL(SIM_AT_THREAD_EXIT) | SIM_CALL(SIM_BARRIER), .times = UINT64_MAX}},
     {"all from there on, accessible", {.calls = BURST, .times = UINT64_MAX, .left = FALLOW__OS_LEFT_ACCESSIBLE}},
 };
 
