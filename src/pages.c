@@ -115,21 +115,29 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
     return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
 }
 
+static inline node node_unpack(uint64_t word)
+{
+    return (node){
+        .start = word & PACKED_MASK,
+        .max = (word >> PACKED_BITS) & PACKED_MASK,
+        .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
+        .state = (unsigned)(word >> (3 * PACKED_BITS)),
+    };
+}
+
+static inline node node_unpack_wide(const wide_node *wide)
+{
+    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+}
+
 FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
     static inline node
     node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     if (level <= BLOCK_LEVEL) {
-        uint64_t word = *packed_place(pages, level, index);
-        return (node){
-            .start = word & PACKED_MASK,
-            .max = (word >> PACKED_BITS) & PACKED_MASK,
-            .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
-            .state = (unsigned)(word >> (3 * PACKED_BITS)),
-        };
+        return node_unpack(*packed_place(pages, level, index));
     }
-    const wide_node *wide = wide_place(pages, level, index);
-    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+    return node_unpack_wide(wide_place(pages, level, index));
 }
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
@@ -164,29 +172,17 @@ typedef struct gathering {
     bool is_start_known;
 } gathering;
 
-static inline void gather(gathering *all, uint64_t size, uint64_t start, uint64_t max, uint64_t end)
+static inline void gather(gathering *all, uint64_t size, node part)
 {
-    all->run += start;
-    if (start == size) {
+    all->run += part.start;
+    if (part.start == size) {
         return;
     }
-    if (!all->is_start_known) {
-        all->start = all->run;
-        all->is_start_known = true;
-    }
+    all->start = all->is_start_known ? all->start : all->run;
+    all->is_start_known = true;
     all->max = all->run > all->max ? all->run : all->max;
-    all->max = max > all->max ? max : all->max;
-    all->run = end;
-}
-
-static inline node gathered(const gathering *all, unsigned state)
-{
-    return (node){
-        .start = all->is_start_known ? all->start : all->run,
-        .max = all->run > all->max ? all->run : all->max,
-        .end = all->run,
-        .state = state,
-    };
+    all->max = part.max > all->max ? part.max : all->max;
+    all->run = part.end;
 }
 
 /* A node from its children. Two loops, since this is most of what settling costs. */
@@ -194,24 +190,31 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
 {
     uint64_t child_pages = level_pages(level - 1);
     gathering all = {0};
+    unsigned state;
     bool is_uniform = true;
     if (level > BLOCK_LEVEL + 1) {
         const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
-        unsigned state = (unsigned)child->state;
+        state = (unsigned)child->state;
         for (unsigned i = 0; i < CHILDREN; i++, child++) {
-            gather(&all, child_pages, child->start, child->max, child->end);
+            gather(&all, child_pages, node_unpack_wide(child));
             is_uniform = is_uniform && child->state == state;
         }
-        return gathered(&all, is_uniform && state < MIXED ? state : MIXED);
+    } else {
+        const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
+        uint64_t differ = 0;
+        for (unsigned i = 0; i < CHILDREN; i++) {
+            gather(&all, child_pages, node_unpack(word[i]));
+            differ |= word[i] ^ word[0];
+        }
+        state = node_unpack(word[0]).state;
+        is_uniform = differ >> (3 * PACKED_BITS) == 0;
     }
-    const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
-    unsigned state = (unsigned)(*word >> (3 * PACKED_BITS));
-    for (unsigned i = 0; i < CHILDREN; i++, word++) {
-        gather(&all, child_pages, *word & PACKED_MASK, (*word >> PACKED_BITS) & PACKED_MASK,
-               (*word >> (2 * PACKED_BITS)) & PACKED_MASK);
-        is_uniform = is_uniform && *word >> (3 * PACKED_BITS) == state;
-    }
-    return gathered(&all, is_uniform && state < MIXED ? state : MIXED);
+    return (node){
+        .start = all.is_start_known ? all.start : all.run,
+        .max = all.run > all.max ? all.run : all.max,
+        .end = all.run,
+        .state = is_uniform && state < MIXED ? state : MIXED,
+    };
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
@@ -387,7 +390,9 @@ static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_ind
 /* Pages of an open chunk have been freed, and are part of its free run [start, end) now. */
 static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
-    if (start == 0 || end == FALLOW__CHUNK_PAGES || end - start > node_load(pages, 0, chunk_index).max) {
+    node here = node_load(pages, 0, chunk_index);
+    if (end - start > here.max || (start == 0 && end > here.start) ||
+        (end == FALLOW__CHUNK_PAGES && end - start > here.end)) {
         chunk_raise(pages, chunk_index, start, end);
     }
 }
@@ -858,31 +863,38 @@ static finding search_near(fallow__pages *pages, unsigned count, uint64_t from_w
         if (here.level >= pages->levels - 1) {
             return FOUND_NOTHING;
         }
-        for (here.index++;; here.level--, here.index *= CHILDREN) {
-            uint64_t size = level_pages(here.level);
-            uint64_t base = here.index * size;
-            here.node = node_load(pages, here.level, here.index);
+        /* what is behind it among its siblings, then below the one that promises enough */
+        uint64_t size = level_pages(here.level);
+        const uint64_t *packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index) : NULL;
+        for (uint64_t left = CHILDREN - 1 - here.index % CHILDREN; left > 0; left--) {
+            uint64_t base = ++here.index * size;
+            here.node = packed != NULL ? node_unpack(*++packed) : node_load(pages, here.level, here.index);
             if (base + here.node.start >= run + count) {
                 *first_out = run;
                 return FOUND_PROMISE;
             }
             if (here.node.start == size) {
-                break;
-            }
-            if (here.node.max >= count && here.level > 0) {
                 continue;
             }
-            if (here.node.max >= count) {
-                unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
-                *first_out = base + bit;
-                if (bit < FALLOW__CHUNK_PAGES) {
-                    return FOUND_EXACTLY;
-                }
-                chunk_settle(pages, here.index); /* it has promised too much */
-                here.node = node_load(pages, 0, here.index);
+            if (here.node.max < count) {
+                run = base + size - here.node.end;
+                continue;
             }
-            run = base + size - here.node.end;
-            break;
+            if (here.level > 0) {
+                here.index = here.index * CHILDREN - 1; /* in front of its first child */
+                here.level--;
+                left = CHILDREN + 1;
+                size = level_pages(here.level);
+                packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index + 1) - 1 : NULL;
+                continue;
+            }
+            unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
+            *first_out = base + bit;
+            if (bit < FALLOW__CHUNK_PAGES) {
+                return FOUND_EXACTLY;
+            }
+            chunk_settle(pages, here.index); /* it has promised too much */
+            run = base + size - node_load(pages, 0, here.index).end;
         }
     }
 }
@@ -1142,15 +1154,20 @@ static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t co
     if (!fallow__pages_find(pages, &request, first_out)) {
         return false;
     }
-    const uint64_t ends[] = {*first_out, *first_out + count - 1};
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t end;
-        if (!chunk_is_known_open(pages, ends[i] / FALLOW__CHUNK_PAGES) && (piece_at(pages, ends[i], &end) & 1) == 0) {
-            return false;
-        }
+    uint64_t end;
+    uint64_t last = *first_out + count - 1;
+    bool is_open = chunk_is_known_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    bool is_one = is_in_one_chunk(*first_out, count);
+    if (is_open && is_one) {
+        return true;
     }
-    (void)chunk_open(pages, ends[0] / FALLOW__CHUNK_PAGES);
-    (void)chunk_open(pages, ends[1] / FALLOW__CHUNK_PAGES);
+    if ((!is_open && (piece_at(pages, *first_out, &end) & 1) == 0) ||
+        (!is_one && !chunk_is_known_open(pages, last / FALLOW__CHUNK_PAGES) &&
+         (piece_at(pages, last, &end) & 1) == 0)) {
+        return false;
+    }
+    (void)chunk_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    (void)chunk_open(pages, last / FALLOW__CHUNK_PAGES);
     return true;
 }
 
