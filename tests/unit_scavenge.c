@@ -358,16 +358,16 @@ static void a_refusal_to_who_comes_by_is_made_good(void **state)
     for (int way = 0; way < 12; way++) {
         begin((sim_options){.rules = way % 2 == 0 ? SIM_LINUX : SIM_WINDOWS},
               (fallow_arena_options){.purge = purges[way / 4], .scavenge = FALLOW_SCAVENGE_ASSIST});
-        char *large = take(64 * MIB);
+        char *large = take(16 * MIB);
         char *live = take(page);
         go_by();
         sim_pass_time(5000 * MS);
-        give(large, 64 * MIB);
+        give(large, 16 * MIB);
         sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_PURGE) | SIM_CALL(SIM_DECOMMIT),
                                   .times = UINT64_MAX,
                                   .is_halfway = (way & 2) != 0,
                                   .left = (way & 2) != 0 ? FALLOW__OS_LEFT_ACCESSIBLE : FALLOW__OS_LEFT_ALL});
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < 30; i++) {
             sim_pass_time(100 * MS);
             go_by();
         }
@@ -376,7 +376,7 @@ static void a_refusal_to_who_comes_by_is_made_good(void **state)
         assert_int_equal(refused.in_use_bytes, page);
         assert_int_equal(*live, 1);
         sim_refuse(NULL);
-        for (int i = 0; i < 400; i++) {
+        for (int i = 0; i < 60; i++) {
             sim_pass_time(100 * MS);
             go_by();
         }
