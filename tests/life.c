@@ -423,17 +423,31 @@ static void look(const life_arena *a, unsigned part, uint64_t first, uint64_t co
     }
 }
 
-/* All pages of a piece, or those that are written to. */
-static void announce_writes(life_arena *a, unsigned part, const model_piece *piece)
+static void announce_write(unsigned part, unsigned char *base, size_t size_bytes)
+{
+    LIFE_CHECK(world_may_write(base, size_bytes), "%zu bytes at %p of part %u cannot be written", size_bytes,
+               (void *)base, part);
+}
+
+/* All pages of a piece at once; or, where pages of the arena are larger than the system's, or only some are written to,
+ * those pages of the system that hold the two words. */
+static void announce_writes(const life_arena *a, unsigned part, const model_piece *piece)
 {
     const model_part *p = &a->model.parts[part];
+    size_t page_bytes = a->model.page_bytes;
+    size_t system_bytes = life.facts.page_bytes;
     uint64_t step = touch_step(p);
-    uint64_t page = step == 1 ? piece->first : touched_from(p, piece->first);
-    uint64_t count = step == 1 ? piece->count : 1;
-    for (; page < piece->first + piece->count; page += step == 1 ? count : step) {
-        LIFE_CHECK(world_may_write(model_address(&a->model, part, page), (size_t)count * a->model.page_bytes),
-                   "page %llu of part %u, or one of %llu, cannot be written", (unsigned long long)page, part,
-                   (unsigned long long)count);
+    if (step == 1 && page_bytes == system_bytes) {
+        announce_write(part, model_address(&a->model, part, piece->first), (size_t)piece->count * page_bytes);
+        return;
+    }
+    for (uint64_t page = touched_from(p, piece->first); page < piece->first + piece->count; page += step) {
+        unsigned char *base = model_address(&a->model, part, page);
+        size_t second = second_word(page_bytes, page) / system_bytes * system_bytes;
+        announce_write(part, base, system_bytes);
+        if (second != 0) {
+            announce_write(part, base + second, system_bytes);
+        }
     }
 }
 
