@@ -66,9 +66,9 @@ life_tally life_counts;
 const char *life_kind_name(life_kind kind)
 {
     static const char *const names[LIFE_KINDS] = {
-        "create", "destroy",  "alloc", "alloc_run",     "free",      "free_many", "split",   "extend", "shrink",
-        "commit", "decommit", "trim",  "run_of",        "write",     "look",      "invalid", "check",  "flush",
-        "faults", "limit",    "age",   "refuse_grants", "pass_time", "fork",      "come",    "go",
+        "create", "destroy",  "alloc", "alloc_run", "free",          "free_many", "split", "extend",  "shrink",
+        "commit", "decommit", "trim",  "scavenge",  "run_of",        "write",     "look",  "invalid", "check",
+        "flush",  "faults",   "limit", "age",       "refuse_grants", "pass_time", "fork",  "come",    "go",
     };
     return names[kind];
 }
@@ -1274,6 +1274,31 @@ static bool op_trim(life_arena *a, test_random *random)
     return status == FALLOW_OK;
 }
 
+/* Which of the free pages goes is not the model's to say: where it is told, the events do. */
+static bool op_scavenge(life_arena *a, test_random *random)
+{
+    uint64_t budget_ns = test_below(random, 2) == 0 ? UINT64_MAX : test_below(random, 1 << 20);
+    unsigned percent = a->options.retain_percent != 0 ? a->options.retain_percent : 10;
+    size_t released_bytes = 42;
+    op_begin(a);
+    fallow_status status = fallow_arena_scavenge(a->arena, budget_ns, &released_bytes);
+    trace_op(a, "scavenge for %llu ns: %s, %zu released", (unsigned long long)budget_ns, fallow_status_name(status),
+             released_bytes);
+    LIFE_CHECK(status == FALLOW_OK || (is_the_worlds(status) && world_has_refused()), "unexpected %s",
+               fallow_status_name(status));
+    hear_events(a);
+    if (released_bytes != 0 || status != FALLOW_OK) {
+        old_becomes_maybe(a);
+    }
+    fallow_arena_stats s;
+    fallow_arena_read_stats(a->arena, &s);
+    LIFE_SAME("released", released_bytes, a->stats.retained_bytes - s.retained_bytes);
+    size_t goal_bytes = s.in_use_bytes / 100 * percent + s.page_bytes;
+    LIFE_CHECK(status != FALLOW_OK || budget_ns != UINT64_MAX || s.retained_bytes <= goal_bytes,
+               "%zu bytes are retained, and not more than %zu should be", s.retained_bytes, goal_bytes);
+    return status == FALLOW_OK;
+}
+
 /* --- arenas come and go ------------------------------------------------------------------------------------ */
 
 static fallow_arena_options random_arena_options(life_arena *a, test_random *random)
@@ -1305,7 +1330,8 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
         o.limit_bytes = (size_t)(1 + test_below(random, page_count)) * page + metadata_bytes;
     }
     o.thread_cache_bytes = FALLOW_CACHE_NONE;
-    o.scavenge = FALLOW_SCAVENGE_OFF;
+    o.scavenge = FALLOW_SCAVENGE_OFF; /* or the clock would say what is given back */
+    o.retain_percent = test_below(random, 2) == 0 ? 0 : 1 + (unsigned)test_below(random, 1000);
     o.flags |= test_below(random, 2) == 0 ? FALLOW_ARENA_FIXED : 0;
     o.flags |= test_below(random, 4) == 0 ? FALLOW_ARENA_NO_DUMP : 0;
     o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_NO_FORK : 0;
@@ -1416,7 +1442,7 @@ static const operation operations[LIFE_KINDS] = {
     [LIFE_TRIM] = {op_trim, false},           [LIFE_RUN_OF] = {op_run_of, false},
     [LIFE_WRITE] = {op_write, true},          [LIFE_LOOK] = {op_look, false},
     [LIFE_INVALID] = {op_invalid, false},     [LIFE_CHECK] = {op_check, false},
-    [LIFE_FLUSH] = {op_flush, false},
+    [LIFE_FLUSH] = {op_flush, false},         [LIFE_SCAVENGE] = {op_scavenge, false},
 };
 
 /* The parent lives on, or the child, which has no arenas with NO_FORK. What the others are has not changed. */
@@ -1546,7 +1572,7 @@ static const unsigned char usual[LIFE_KINDS] = {
     [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10,        [LIFE_EXTEND] = 16,   [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
     [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
     [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
-    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2, [LIFE_FORK] = 1,
+    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2, [LIFE_SCAVENGE] = 3,   [LIFE_FORK] = 1,
 };
 
 size_t life_plan(const life_options *options, life_op *ops_out)

@@ -22,6 +22,7 @@ typedef enum life_kind {
     LIFE_COMMIT,
     LIFE_DECOMMIT,
     LIFE_TRIM,
+    LIFE_SCAVENGE,
     LIFE_RUN_OF,
     LIFE_WRITE,
     LIFE_LOOK,

@@ -760,6 +760,19 @@ static bool op_trim(work *w)
     return status == FALLOW_OK;
 }
 
+static bool op_scavenge(work *w)
+{
+    size_t released_bytes = 42;
+    work_begin(w);
+    fallow_status status = fallow_arena_scavenge(w->a->arena, test_below(&w->random, 1 << 20), &released_bytes);
+    trace(w, "scavenge: %s, %zu released", fallow_status_name(status), released_bytes);
+    if (status != FALLOW_OK) {
+        check_failure(w, status);
+    }
+    work_end(w);
+    return status == FALLOW_OK;
+}
+
 static bool op_flush(work *w)
 {
     work_begin(w);
@@ -1109,7 +1122,7 @@ static bool (*const operations[LIFE_KINDS])(work *w) = {
     [LIFE_EXTEND] = op_extend,     [LIFE_SHRINK] = op_shrink,       [LIFE_COMMIT] = op_commit,
     [LIFE_DECOMMIT] = op_decommit, [LIFE_TRIM] = op_trim,           [LIFE_RUN_OF] = op_run_of,
     [LIFE_WRITE] = op_write,       [LIFE_LOOK] = op_look,           [LIFE_INVALID] = op_invalid,
-    [LIFE_CHECK] = op_check,       [LIFE_FLUSH] = op_flush,
+    [LIFE_CHECK] = op_check,       [LIFE_FLUSH] = op_flush,         [LIFE_SCAVENGE] = op_scavenge,
 };
 
 static void op_do(const life_op *op)
