@@ -498,11 +498,11 @@ enum {
     WAITING_MOST = 512 /* so many wait at most */
 };
 
-/* Reservations side by side, which the kernel makes one mapping of. */
+/* Reservations side by side, which the kernel makes one mapping of; with nothing beside the first and the last. */
 static void reserve_row(fallow_region *row, size_t count, uint32_t flags)
 {
-    fallow_region whole = reserve(count * page, 0);
-    char *base = whole.base;
+    fallow_region whole = reserve((count + 2) * page, 0);
+    char *base = at(&whole, page);
     CHECK_STATUS(fallow_region_release(&whole), FALLOW_OK);
     uint64_t start = process_now().map_count;
     for (size_t i = 0; i < count; i++) {
