@@ -707,6 +707,50 @@ typedef enum fallow_stats_format {
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
                                                              fallow_writer write, void *context);
 
+/* Formats of fallow_arena_write_map. */
+typedef enum fallow_map_format {
+    FALLOW_MAP_ANSI = 0, /* letters with colours, for a terminal of 100 columns */
+    FALLOW_MAP_SVG = 1,  /* a drawing: one <svg> element, with its width and height in pixels, and no XML declaration */
+    FALLOW_MAP_HTML = 2  /* a page with that drawing, which shows the run that the mouse points at; it loads nothing */
+} fallow_map_format;
+
+/* Flags of fallow_map_options. */
+enum {
+    FALLOW_MAP_PLAIN = 1 << 0 /* ANSI: letters only */
+};
+
+typedef struct fallow_map_options {
+    unsigned columns; /* cells in a row, 16 to 128; 0 = 64 */
+    unsigned rows;    /* the most rows that are drawn, 4 to 1024; 0 = 24, or 64 in SVG and HTML */
+    uint32_t flags;   /* FALLOW_MAP_* */
+} fallow_map_options;
+
+/* Draw an arena: which of its pages are in use, cached, retained, lazily freed, released, or only reserved, and what its
+ * bookkeeping takes.
+ *
+ *   format   FALLOW_MAP_*
+ *   options  optional; NULL is the same as {0}
+ *   write    gets the text; no lock is held when it is called
+ *   context  handed to it
+ *
+ * A cell is one page where that fits, else a power of two of pages. Rows that are one and the same from end to end are
+ * folded into a band that tells how much it stands for: those that are only reserved; the others too where a cell would
+ * otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena is.
+ *
+ * Of an arena that nobody works on meanwhile the picture is exact, and its figures are those of fallow_arena_read_stats.
+ * Otherwise up to 128 ranges at a time are of one moment; each page is drawn once, as something that it was during the
+ * call.
+ *
+ * Errors   FALLOW_ERR_INVALID  a format that is none, an option out of its range, an unknown flag
+ *          FALLOW_ERR_LIMIT    write returned false
+ * Threads  any thread
+ * Cost     two passes over the ranges of pages in one state, and over what threads keep for every 128 of them; the arena
+ *          is locked for no more than that at a time. 40 KiB of stack; nothing is allocated
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_write_map(fallow_arena *arena, fallow_map_format format,
+                                                                 const fallow_map_options *options,
+                                                                 fallow_writer write, void *context);
+
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
  * Returns  FALLOW_OK, or FALLOW_ERR_INVALID when something has overwritten it
