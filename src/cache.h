@@ -1,7 +1,8 @@
 /* Runs that threads keep: stacks of free runs, a set for each thread and arena, so that most calls need no lock.
  *
  * cache.c explains the structure; the operations that have to be fast are here, inline. Knows bases, sizes and threads,
- * but not what a page is: arena.c fills the stacks, and takes back what they drop. Sees: os.h. */
+ * but not what a page is: the arena (kept.c, alloc.c, free.c) fills the stacks, and takes back what they drop. Sees:
+ * os.h. */
 #ifndef FALLOW_CACHE_H
 #define FALLOW_CACHE_H
 

@@ -16,7 +16,7 @@
  *
  * What every call may assume: the region is a live reservation made by fallow__os_reserve; the range lies wholly inside
  * it, starts and ends on multiples of its page_bytes, and is not empty. Callers check this before they call (region.c,
- * arena.c), so the implementations do not check again.
+ * the arena), so the implementations do not check again.
  *
  * What every call promises: FALLOW_OK, or a status that names the cause, with the detail in *error_out; and unless its
  * comment says otherwise, on failure nothing has changed. errno and GetLastError are not part of the promise.

@@ -1,7 +1,7 @@
 /* When memory is given back: how much an arena may keep, what the giving back may cost, and the thread that goes round.
  *
  * scavenge.c explains. Knows numbers of pages, times and arenas as links of a list; what a piece of memory is and how
- * it is given back is arena.c's affair. Sees: os.h. */
+ * it is given back is the arena's affair (sweep.c). Sees: os.h. */
 #ifndef FALLOW_SCAVENGE_H
 #define FALLOW_SCAVENGE_H
 
