@@ -734,8 +734,8 @@ typedef struct fallow_map_options {
  *   context  handed to it
  *
  * A cell is one page where that fits, else a power of two of pages. Rows that are one and the same from end to end are
- * folded into a band that tells how much it stands for: those that are only reserved; the others too where a cell would
- * otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena is.
+ * folded into a band that tells how much it stands for: those that are addresses only; the others too where a cell
+ * would otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena is.
  *
  * Of an arena that nobody works on meanwhile the picture is exact, and its figures are those of fallow_arena_read_stats.
  * Otherwise up to 128 ranges at a time are of one moment; each page is drawn once, as something that it was during the
@@ -748,8 +748,8 @@ typedef struct fallow_map_options {
  *          is locked for no more than that at a time. 40 KiB of stack; nothing is allocated
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_write_map(fallow_arena *arena, fallow_map_format format,
-                                                                 const fallow_map_options *options,
-                                                                 fallow_writer write, void *context);
+                                                                 const fallow_map_options *options, fallow_writer write,
+                                                                 void *context);
 
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
