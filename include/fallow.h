@@ -725,8 +725,8 @@ typedef struct fallow_map_options {
     uint32_t flags;   /* FALLOW_MAP_* */
 } fallow_map_options;
 
-/* Draw an arena: which of its pages are in use, cached, retained, lazily freed, released, or only reserved, and what its
- * bookkeeping takes.
+/* Draw an arena: which of its pages are in use, cached, retained, lazily freed, released, or only reserved, and what
+ * its bookkeeping takes.
  *
  *   format   FALLOW_MAP_*
  *   options  optional; NULL is the same as {0}
@@ -735,17 +735,19 @@ typedef struct fallow_map_options {
  *
  * A cell is one page where that fits, else a power of two of pages. Rows that are one and the same from end to end are
  * folded into a band that tells how much it stands for: those that are addresses only; the others too where a cell
- * would otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena is.
+ * would otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena
+ * is.
  *
- * Of an arena that nobody works on meanwhile the picture is exact, and its figures are those of fallow_arena_read_stats.
- * Otherwise up to 128 ranges at a time are of one moment; each page is drawn once, as something that it was during the
- * call.
+ * Of an arena that nobody works on meanwhile the picture is exact, and its figures are those of
+ * fallow_arena_read_stats. Otherwise up to 128 ranges at a time are of one moment; each page is drawn once, as
+ * something that it was during the call. What other threads keep is drawn as in use where they cannot be stopped (no
+ * membarrier).
  *
  * Errors   FALLOW_ERR_INVALID  a format that is none, an option out of its range, an unknown flag
  *          FALLOW_ERR_LIMIT    write returned false
  * Threads  any thread
- * Cost     two passes over the ranges of pages in one state, and over what threads keep for every 128 of them; the arena
- *          is locked for no more than that at a time. 40 KiB of stack; nothing is allocated
+ * Cost     two passes over the ranges of pages in one state, and over what threads keep for every 128 of them; the
+ *          arena is locked for no more than that at a time. 40 KiB of stack; nothing is allocated
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_write_map(fallow_arena *arena, fallow_map_format format,
                                                                  const fallow_map_options *options, fallow_writer write,

@@ -4,13 +4,13 @@
  *      legend
  *      for each part: a heading, what is in front of its pages (not to scale), a ruler, and its rows
  *
- * Everything that is drawn for bytes has them in an attribute data-b, and the kind's letter as its class: so the figures
- * can be added up by whoever reads the file. What belongs to one run has the run's address in data-r. A title element
- * says what it is. A cell of several kinds is a stack of them, as high as they are large, but for the thinnest, which
- * still show.
+ * Everything that is drawn for bytes has them in an attribute data-b, and the kind's letter as its class: so the
+ * figures can be added up by whoever reads the file. What belongs to one run has the run's address in data-r. A title
+ * element says what it is. A cell of several kinds is a stack of them, as high as they are large, but for the thinnest,
+ * which still show.
  *
- * Colours are those of Okabe and Ito, which colour-blind readers can tell apart; each kind has a pattern of its own too,
- * so that the picture survives a black and white printer. Lengths are pixels, in tenths where they are not whole. */
+ * Colours are those of Okabe and Ito, which colour-blind readers can tell apart; each kind has a pattern of its own
+ * too, so that the picture survives a black and white printer. Lengths are pixels, in tenths where they are not whole. */
 #include "map_ink.h"
 
 enum {

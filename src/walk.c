@@ -1,8 +1,8 @@
 /* An arena's pages as ranges, for those who draw it (map.h).
  *
  * Each call looks at one bite of up to FALLOW__MAP_BITE ranges, all of one moment: with the lock, and with the threads
- * stopped from using their caches without it, since the bitmaps call a run used that a thread keeps. What is being given
- * back is told as the free memory that it was. */
+ * stopped from using their caches without it, since the bitmaps call a run used that a thread keeps. What is being
+ * given back is told as the free memory that it was. */
 #include "arena.h"
 #include "map.h"
 
