@@ -769,10 +769,36 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
  *   FALLOW_DEBUG=check                      every run is looked for in all thread caches when it is freed or changed:
  *                                           each one freed twice stops the program; slow
+ *   FALLOW_DEBUG=stats                      the statistics of each arena are logged when it is destroyed, or when the
+ *                                           program ends
+ *   FALLOW_DEBUG=trace=FILE                 what is asked of arenas is written to FILE, for `fallow replay`; %p in it
+ *                                           is the process id. An existing file is never touched: the id is put behind
+ *                                           the name then. A forked child traces nothing. What was asked last is lost
+ *                                           where a program does not end by exit(). Without thread caches; slow
+ *                                           (several words of FALLOW_DEBUG are separated by commas)
  *   FALLOW_LIMIT=512M, FALLOW_LIMIT=50%     what limit_bytes 0 means, for each arena; percent are of the memory that
  *                                           the process may have, in its cgroup or job too
  *   FALLOW_SCAVENGE=off|assist|thread       what FALLOW_SCAVENGE_DEFAULT means
  * ------------------------------------------------------------------------------------------------------------- */
+
+/* Where log lines go. The library logs what FALLOW_DEBUG has asked for, and nothing else: statistics, and why there is
+ * no trace, or no more of it. It prints nothing otherwise, but the last words of a program that a bug has stopped.
+ *
+ *   context   as it was handed in
+ *   line      one line, without its end; gone after the call */
+typedef void (*fallow_log)(void *context, const char *line);
+
+/* Have log lines handed to a callback.
+ *
+ *   log       optional; NULL = to stderr, as at the start, with "fallow: " before each
+ *   context   handed to it
+ *
+ * No lock is held when it is called: it may do as it likes, but create or destroy an arena. A call that is under way in
+ * another thread may still use the callback before it.
+ *
+ * Threads  any thread; called from any thread that creates, uses or destroys an arena, and at the end of the program
+ * Since    0.1 */
+FALLOW_API void fallow_set_log(fallow_log log, void *context);
 
 /* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
 typedef struct fallow_system {

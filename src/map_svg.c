@@ -10,7 +10,7 @@
  * which still show.
  *
  * Colours are those of Okabe and Ito, which colour-blind readers can tell apart; each kind has a pattern of its own
- * too, so that the picture survives a black and white printer. Lengths are pixels, in tenths where they are not whole. */
+ * too, so that the picture survives a black and white printer. Lengths are pixels, in tenths where not whole. */
 #include "map_ink.h"
 
 enum {
