@@ -37,7 +37,7 @@ static void text_head(fallow__writer *writer, const fallow__map_plan *plan)
 {
     fallow__write_text(writer, "arena ");
     fallow__write_foreign(writer, plan->source->name[0] != '\0' ? plan->source->name : "without a name");
-    fallow__write_text(writer, ": ");
+    fallow__write_text(writer, "\n");
     fallow__map_write_summary(writer, plan);
     fallow__write_text(writer, "\n");
     fallow__map_write_scale(writer, plan, "a letter");

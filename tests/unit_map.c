@@ -255,7 +255,7 @@ static void text_of_a_small_arena(void **state)
                               "  0x100000020000    UUUUZZZZZAAAAAA.\n"
                               "  0x100000040000    ... 7.8 MiB reserved\n");
     require_shown(
-        "arena made <up> & \"so\"??.: 9.0 MiB of addresses in 1 reservation; 180 KiB may hold memory; 104 KiB in use, "
+        "arena made <up> & \"so\"??.\n9.0 MiB of addresses in 1 reservation; 180 KiB may hold memory; 104 KiB in use, "
         "in 3 runs\na letter is 8 KiB, one page; a row of 16 is 128 KiB; rows without memory are folded\n");
     require_shown("  U in use            104 KiB   committed pages of live runs\n");
     require_shown("  G guard               4 KiB   ");

@@ -436,14 +436,21 @@ static size_t read_file(void *source_context, char *bytes, size_t room_bytes, in
     return used;
 }
 
-/* The arena as the program left it, and the last point of the timeline. */
+/* The arena as the program left it, and the last points of the timeline: the most since the point before, and what is
+ * left. */
 static bool draw_end(replay *self)
 {
     const replay_options *options = self->options;
-    return !is_drawing(self) ||
-           (measure_point(self) &&
-            (options->svg_path == NULL || picture_draw(&self->map, self->arena, FALLOW_MAP_SVG, 0)) &&
-            (options->html_path == NULL || picture_draw(&self->page, self->arena, FALLOW_MAP_HTML, 0)));
+    if (!is_drawing(self)) {
+        return true;
+    }
+    if (!measure_point(self)) {
+        return false;
+    }
+    (void)timeline_note(&self->line, self->request_count, self->in_use_bytes);
+    return measure_point(self) &&
+           (options->svg_path == NULL || picture_draw(&self->map, self->arena, FALLOW_MAP_SVG, 0)) &&
+           (options->html_path == NULL || picture_draw(&self->page, self->arena, FALLOW_MAP_HTML, 0));
 }
 
 #define TITLE_HEIGHT 44

@@ -14,7 +14,7 @@
 
 enum {
     CHART_LEFT = 96,
-    CHART_RIGHT = PICTURE_WIDTH - 140, /* room for the names of the lines */
+    CHART_RIGHT = PICTURE_WIDTH - 166, /* room for the names of the lines */
     CHART_TOP = 72,
     CHART_BOTTOM = TIMELINE_HEIGHT - 58,
     LABEL_STEP = 30 /* two lines of text */
@@ -177,7 +177,7 @@ static void draw_key(const chart *self)
         fprintf(self->out, "<path d=\"M%.1f,%.1fh30\" stroke=\"%s\" stroke-width=\"%.1f\" stroke-dasharray=\"%s\"/>\n",
                 x, self->top + 44, all_series[i].colour, all_series[i].line_width, all_series[i].dashes);
         svg_text(self->out, x + 36, self->top + 48, "label", all_series[i].name);
-        x += 120;
+        x += 130;
     }
 }
 
