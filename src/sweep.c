@@ -48,14 +48,6 @@ static void sweep_next_part(fallow_arena *arena, sweep *s)
     s->below = s->part != NULL ? s->part->plan.page_count : 0;
 }
 
-static bool chunk_is_dense(part *p, uint64_t page)
-{
-    uint64_t first = fallow__align_down(page, FALLOW__CHUNK_PAGES);
-    uint64_t count = p->plan.page_count - first;
-    count = count < FALLOW__CHUNK_PAGES ? count : FALLOW__CHUNK_PAGES;
-    return fallow__range_count(&p->pages, first, count, FALLOW__STATES_USED) > DENSE_PAGES;
-}
-
 /* The next piece on the way down; false: the sweep is over, or enough was looked at for once. The turn is ours. */
 static bool sweep_next(fallow_arena *arena, piece *what_out)
 {
@@ -79,7 +71,7 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
         end = s->is_in_parts ? end : whole_end;
         first = first > cut ? first : cut;
         s->below = first;
-        if (s->is_in_parts && s->spares_dense && chunk_is_dense(s->part, end - 1)) {
+        if (s->is_in_parts && s->spares_dense && fallow__pages_used_around(&s->part->pages, end - 1) > DENSE_PAGES) {
             s->has_spared = true;
             continue;
         }
