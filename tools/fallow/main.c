@@ -38,7 +38,7 @@ static const char usage[] =
     "A SIZE may end in K, M, G or T, powers of 1024.\n"
     "environment: FALLOW_MADVISE=dontneed|free|decommit   how free memory is given back\n"
     "             FALLOW_RESERVE=64G                      how much an arena reserves\n"
-    "             FALLOW_DEBUG=stats,trace=FILE           what arenas hold at the end; what is asked of them, for replay\n"
+    "             FALLOW_DEBUG=stats,trace=FILE           what arenas hold at the end; a trace for replay\n"
     "exit status: 0 done, 1 refused or failed, 2 bad usage\n";
 
 typedef struct subcommand {
