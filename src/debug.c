@@ -49,7 +49,7 @@ static void at_exit_once(void)
 
 bool fallow__debug_begin(const char *name)
 {
-    bool is_traced = fallow__config_get()->trace_path[0] != '\0' && fallow__tracer_begin();
+    bool is_traced = fallow__tracer_begin();
     if (is_traced || fallow__config_get()->is_telling) {
         fallow__os_run_once(&debug_once, at_exit_once);
     }

@@ -116,9 +116,6 @@ static void trace_open(void)
 {
     char path[FALLOW__TRACE_PATH_BYTES + 64];
     bool is_taken = false;
-    if (fallow__config_get()->trace_path[0] == '\0') {
-        return;
-    }
     fallow__os_lock_init(&trace_lock);
     (void)fallow__os_at_fork(trace_before_fork, trace_after_fork_in_parent, trace_after_fork_in_child);
     is_open = trace_path(false, path, sizeof path) && fallow__os_file_create(path, &trace_file, &is_taken);
@@ -133,8 +130,14 @@ static void trace_open(void)
 
 bool fallow__tracer_begin(void)
 {
+    if (fallow__config_get()->trace_path[0] == '\0') {
+        return false;
+    }
     fallow__os_run_once(&trace_once, trace_open);
-    return is_open;
+    fallow__os_lock_acquire(&trace_lock);
+    bool is_begun = is_open;
+    fallow__os_lock_release(&trace_lock);
+    return is_begun;
 }
 
 /* --- lines --------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "fallow.h"
 
-/* Is there a trace? Opens the file the first time, if one was asked for. */
+/* Is there a trace? Opens the file the first time, if one was asked for. What follows is called only if there was. */
 bool fallow__tracer_begin(void);
 
 /* A line that replay passes over. */

@@ -3,8 +3,8 @@
  *   unit_debug PART FILE       with FALLOW_DEBUG=stats,trace=FILE
  *
  * PART: whole, all is well; taken, there is a file of that name; absent, it cannot be created; full, the disk is
- * (simulated systems only); quiet, FALLOW_DEBUG asks for nothing. Linked twice: on the system at hand, and on a
- * simulated one. */
+ * (simulated systems only); quiet, FALLOW_DEBUG asks for nothing; threads, several use one arena (real systems only).
+ * Linked twice: on the system at hand, and on a simulated one. */
 #include "test.h"
 
 #include <inttypes.h>
@@ -15,6 +15,8 @@
 #include "trace.h"
 #ifdef IS_SIMULATED
 #include "sim_os.h"
+#else
+#include "threads.h"
 #endif
 
 #define KIB ((size_t)1 << 10)
@@ -249,6 +251,71 @@ static void a_program_is_traced(void **state)
     }
 }
 
+#ifndef IS_SIMULATED
+
+enum {
+    THREADS = 4,
+    STEPS = 3000
+};
+
+/* Runs go from thread to thread, so that one's free and another's alloc of the same place meet. */
+static void use(void *context, unsigned index)
+{
+    fallow_arena *arena = context;
+    void *runs[16] = {NULL};
+    test_random random = {index + 1};
+    for (unsigned step = 0; step < STEPS; step++) {
+        unsigned i = (unsigned)test_below(&random, 16);
+        if (runs[i] != NULL) {
+            fallow_arena_free(arena, runs[i], 64 * KIB);
+            runs[i] = NULL;
+        } else {
+            assert_int_equal(fallow_arena_alloc(arena, 64 * KIB, &runs[i]), FALLOW_OK);
+        }
+    }
+}
+
+/* In the trace no id begins twice, and none ends that has not begun: pages of 64 KiB of one reservation, by their
+ * address. */
+static void threads_are_in_order(void **state)
+{
+    (void)state;
+    static unsigned char is_live[(64 << 20) / (64 << 10) + 64];
+    static trace_reader reader;
+    static char text[1 << 21];
+    fallow_set_log(note, logged);
+    remove(trace_name);
+    fallow_arena *arena = create("threads");
+    threads_run(THREADS, use, arena);
+    fallow_arena_destroy(arena);
+    assert_true(read_trace(trace_name, text, sizeof text) < sizeof text - 1);
+    rest left = {text};
+    trace_request request;
+    uint64_t lowest = UINT64_MAX;
+    unsigned count = 0;
+    for (unsigned pass = 0; pass < 2; pass++) {
+        left.text = text;
+        trace_begin(&reader, next_bytes, &left);
+        for (trace_kind kind; (kind = trace_next(&reader, &request)) != TRACE_END; count++) {
+            assert_true(kind == TRACE_ALLOC || kind == TRACE_FREE);
+            lowest = request.id < lowest ? request.id : lowest;
+            uint64_t page = (request.id - lowest) / (64 << 10);
+            if (pass == 1) {
+                assert_true(page < sizeof is_live);
+                assert_int_equal(is_live[page], kind == TRACE_FREE);
+                is_live[page] = kind == TRACE_ALLOC;
+            }
+        }
+    }
+    for (size_t page = 0; page < sizeof is_live; page++) {
+        assert_int_equal(is_live[page], 0);
+    }
+    assert_true(count >= 2 * THREADS * STEPS);
+    remove(trace_name);
+}
+
+#endif
+
 static unsigned logged_lines(const char *words)
 {
     unsigned count = 0;
@@ -289,6 +356,12 @@ int main(int argument_count, char **arguments)
     }
     part_name = arguments[1];
     trace_name = arguments[2];
+#ifndef IS_SIMULATED
+    if (is_part("threads")) {
+        const struct CMUnitTest tests[] = {cmocka_unit_test(threads_are_in_order)};
+        return cmocka_run_group_tests(tests, NULL, NULL);
+    }
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_program_is_traced),
         cmocka_unit_test(statistics_are_logged),
