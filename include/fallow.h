@@ -793,8 +793,8 @@ typedef void (*fallow_log)(void *context, const char *line);
  *   log       optional; NULL = to stderr, as at the start, with "fallow: " before each
  *   context   handed to it
  *
- * No lock is held when it is called: it may do as it likes, but create or destroy an arena. A call that is under way in
- * another thread may still use the callback before it.
+ * No lock is held when it is called: it may do as it likes, but with an arena that is being destroyed. A call that is
+ * under way in another thread may still use the callback before it.
  *
  * Threads  any thread; called from any thread that creates, uses or destroys an arena, and at the end of the program
  * Since    0.1 */

@@ -262,11 +262,12 @@ typedef struct painter {
     const fallow__map_plan *plan;
     const fallow__map_ink *ink;
     const fallow__map_part *part;
+    bool is_part_drawn;
     uint64_t row_pages;
     uint64_t line;         /* rows and bands drawn so far */
     fallow__map_row row;   /* being filled */
-    fallow__map_row ahead; /* a full row of one kind that may become a band; count is 0 if there is none */
-    uint64_t fold_pages;   /* and how many pages of that kind are in it and behind it */
+    fallow__map_row ahead; /* a full row of one kind that may become a band, */
+    uint64_t fold_pages;   /* and how many pages of that kind are in it and behind it; 0: there is none */
     uint64_t fold_runs;
     uint64_t fold_last_run;
     fallow__map_kind fold_kind;
@@ -280,7 +281,7 @@ static bool folds(const painter *self, fallow__map_kind kind)
 
 static bool has_room(const painter *self)
 {
-    return self->line < self->plan->row_count;
+    return self->is_part_drawn && self->line < self->plan->row_count;
 }
 
 static void add_to_rest(painter *self, const fallow__map_cell *cell)
@@ -453,11 +454,14 @@ static void draw(fallow__writer *writer, const fallow__map_plan *plan, const fal
         .writer = writer, .plan = plan, .ink = ink, .row_pages = (uint64_t)plan->columns << plan->cell_shift};
     fallow__map_part part;
     ink->head(writer, plan);
-    for (size_t index = 0; index < plan->part_count && plan->source->part(plan->source->context, index, &part);
-         index++) {
-        self.part = &part;
+    for (size_t index = 0; index < plan->part_count && !writer->is_refused; index++) {
+        if (!plan->source->part(plan->source->context, index, &part)) {
+            break;
+        }
         part.index = index;
-        if (index < plan->drawn_parts) {
+        self.part = &part;
+        self.is_part_drawn = index < plan->drawn_parts;
+        if (self.is_part_drawn) {
             ink->begin_part(writer, plan, &part, self.line);
         }
         draw_part(&self, index);

@@ -22,8 +22,8 @@ static fallow__os_once trace_once;
 static fallow__os_lock trace_lock;
 static fallow__os_file trace_file;
 static bool is_open;
-static bool is_through; /* the program ends: nothing is kept back */
-static bool has_failed; /* and it is to be told */
+static bool is_through;       /* the program ends: nothing is kept back */
+static const char *complaint; /* to be logged when no lock is held; NULL = none */
 static size_t buffer_used;
 static char buffer[BUFFER_BYTES];
 
@@ -43,7 +43,7 @@ static void write_buffer(void)
     if (is_open && buffer_used != 0 && !fallow__os_file_write(&trace_file, buffer, buffer_used)) {
         fallow__os_file_close(&trace_file);
         is_open = false;
-        has_failed = true;
+        complaint = ": the file cannot be written further; the trace ends here";
     }
     buffer_used = 0;
 }
@@ -100,8 +100,15 @@ static bool trace_path(bool is_second, char *path_out, size_t path_bytes)
     return true;
 }
 
-static void log_trace(const char *what)
+/* Release the lock, and log what there is to complain of. */
+static void release_and_log(void)
 {
+    const char *what = complaint;
+    complaint = NULL;
+    fallow__os_lock_release(&trace_lock);
+    if (what == NULL) {
+        return;
+    }
     fallow__log_lines lines = {0};
     fallow__writer writer;
     fallow__write_begin(&writer, fallow__log_write, &lines);
@@ -123,8 +130,8 @@ static void trace_open(void)
         is_open = trace_path(true, path, sizeof path) && fallow__os_file_create(path, &trace_file, &is_taken);
     }
     if (!is_open) {
-        log_trace(is_taken ? ": there is such a file already; nothing is traced"
-                           : ": the file cannot be created; nothing is traced");
+        complaint = is_taken ? ": there is such a file already; nothing is traced"
+                             : ": the file cannot be created; nothing is traced";
     }
 }
 
@@ -136,7 +143,7 @@ bool fallow__tracer_begin(void)
     fallow__os_run_once(&trace_once, trace_open);
     fallow__os_lock_acquire(&trace_lock);
     bool is_begun = is_open;
-    fallow__os_lock_release(&trace_lock);
+    release_and_log();
     return is_begun;
 }
 
@@ -157,12 +164,7 @@ static void end_lines(fallow__writer *writer)
     if (is_through) {
         write_buffer();
     }
-    bool is_to_be_told = has_failed;
-    has_failed = false;
-    fallow__os_lock_release(&trace_lock);
-    if (is_to_be_told) {
-        log_trace(": the file cannot be written further; the trace ends here");
-    }
+    release_and_log();
 }
 
 static void write_run(fallow__writer *writer, const char *letter, const void *base, size_t size_bytes)
