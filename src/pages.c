@@ -40,7 +40,7 @@
  *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
  *   4. A REST page follows a used page.
  *   5. state_pages counts the pages of each state; bounds are lower bounds.
- *   6. A chunk in `open` has valid planes. A stale chunk is in `stale`. */
+ *   6. A chunk in `open` has valid planes; one in `busy`, too, and is stale. A stale chunk is in `stale`. */
 #include "pages.h"
 
 #include <assert.h>
@@ -115,21 +115,29 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
     return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
 }
 
+static inline node node_unpack(uint64_t word)
+{
+    return (node){
+        .start = word & PACKED_MASK,
+        .max = (word >> PACKED_BITS) & PACKED_MASK,
+        .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
+        .state = (unsigned)(word >> (3 * PACKED_BITS)),
+    };
+}
+
+static inline node node_unpack_wide(const wide_node *wide)
+{
+    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+}
+
 FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
     static inline node
     node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     if (level <= BLOCK_LEVEL) {
-        uint64_t word = *packed_place(pages, level, index);
-        return (node){
-            .start = word & PACKED_MASK,
-            .max = (word >> PACKED_BITS) & PACKED_MASK,
-            .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
-            .state = (unsigned)(word >> (3 * PACKED_BITS)),
-        };
+        return node_unpack(*packed_place(pages, level, index));
     }
-    const wide_node *wide = wide_place(pages, level, index);
-    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+    return node_unpack_wide(wide_place(pages, level, index));
 }
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
@@ -164,29 +172,17 @@ typedef struct gathering {
     bool is_start_known;
 } gathering;
 
-static inline void gather(gathering *all, uint64_t size, uint64_t start, uint64_t max, uint64_t end)
+static inline void gather(gathering *all, uint64_t size, node part)
 {
-    all->run += start;
-    if (start == size) {
+    all->run += part.start;
+    if (part.start == size) {
         return;
     }
-    if (!all->is_start_known) {
-        all->start = all->run;
-        all->is_start_known = true;
-    }
+    all->start = all->is_start_known ? all->start : all->run;
+    all->is_start_known = true;
     all->max = all->run > all->max ? all->run : all->max;
-    all->max = max > all->max ? max : all->max;
-    all->run = end;
-}
-
-static inline node gathered(const gathering *all, unsigned state)
-{
-    return (node){
-        .start = all->is_start_known ? all->start : all->run,
-        .max = all->run > all->max ? all->run : all->max,
-        .end = all->run,
-        .state = state,
-    };
+    all->max = part.max > all->max ? part.max : all->max;
+    all->run = part.end;
 }
 
 /* A node from its children. Two loops, since this is most of what settling costs. */
@@ -194,24 +190,31 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
 {
     uint64_t child_pages = level_pages(level - 1);
     gathering all = {0};
+    unsigned state;
     bool is_uniform = true;
     if (level > BLOCK_LEVEL + 1) {
         const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
-        unsigned state = (unsigned)child->state;
+        state = (unsigned)child->state;
         for (unsigned i = 0; i < CHILDREN; i++, child++) {
-            gather(&all, child_pages, child->start, child->max, child->end);
+            gather(&all, child_pages, node_unpack_wide(child));
             is_uniform = is_uniform && child->state == state;
         }
-        return gathered(&all, is_uniform && state < MIXED ? state : MIXED);
+    } else {
+        const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
+        uint64_t differ = 0;
+        for (unsigned i = 0; i < CHILDREN; i++) {
+            gather(&all, child_pages, node_unpack(word[i]));
+            differ |= word[i] ^ word[0];
+        }
+        state = node_unpack(word[0]).state;
+        is_uniform = differ >> (3 * PACKED_BITS) == 0;
     }
-    const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
-    unsigned state = (unsigned)(*word >> (3 * PACKED_BITS));
-    for (unsigned i = 0; i < CHILDREN; i++, word++) {
-        gather(&all, child_pages, *word & PACKED_MASK, (*word >> PACKED_BITS) & PACKED_MASK,
-               (*word >> (2 * PACKED_BITS)) & PACKED_MASK);
-        is_uniform = is_uniform && *word >> (3 * PACKED_BITS) == state;
-    }
-    return gathered(&all, is_uniform && state < MIXED ? state : MIXED);
+    return (node){
+        .start = all.is_start_known ? all.start : all.run,
+        .max = all.run > all.max ? all.run : all.max,
+        .end = all.run,
+        .state = is_uniform && state < MIXED ? state : MIXED,
+    };
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
@@ -220,6 +223,7 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
 static inline void forget_open(fallow__pages *pages)
 {
     memset(pages->open, 0, sizeof pages->open);
+    memset(pages->busy, 0, sizeof pages->busy);
 }
 
 /* Write a uniform node's state one level down, so that a part of it can change. */
@@ -278,6 +282,8 @@ static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settle
 static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
 {
     node settled = chunk_summarise(chunk_place(pages, chunk_index));
+    uint32_t *busy = &pages->busy[chunk_index % FALLOW__OPEN_SLOTS];
+    *busy = *busy == chunk_index + 1 ? 0 : *busy;
     if (settled.state < MIXED) {
         forget_open(pages);
     }
@@ -359,11 +365,27 @@ static inline void chunk_taken(fallow__pages *pages, uint64_t chunk_index)
     if (!chunk_is_stale(pages, chunk_index)) {
         chunk_make_stale(pages, chunk_index);
     }
+    pages->busy[chunk_index % FALLOW__OPEN_SLOTS] = (uint32_t)chunk_index + 1;
 }
 
-/* A chunk promises the free run [start, end), which it did not before. */
+/* Is a chunk known to be open and stale, so that pages of it may be taken without more ado? */
+static inline bool chunk_is_busy(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return pages->busy[chunk_index % FALLOW__OPEN_SLOTS] == chunk_index + 1;
+}
+
+/* A chunk promises the free run [start, end), which it did not before. If the one before that was raised, too, was the
+ * same, more will come: it promises everything, and becomes stale. */
 static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
+    if (pages->raised == chunk_index + 1 && end - start < FALLOW__CHUNK_PAGES) {
+        if (!chunk_is_stale(pages, chunk_index)) {
+            chunk_make_stale(pages, chunk_index);
+        }
+        node_pass_up(pages, chunk_index, (node){FALLOW__CHUNK_PAGES, FALLOW__CHUNK_PAGES, FALLOW__CHUNK_PAGES, STALE});
+        return;
+    }
+    pages->raised = chunk_index + 1;
     node here = node_load(pages, 0, chunk_index);
     here.max = end - start > here.max ? end - start : here.max;
     if (start == 0 && end > here.start) {
@@ -387,9 +409,17 @@ static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_ind
 /* Pages of an open chunk have been freed, and are part of its free run [start, end) now. */
 static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
-    if (start == 0 || end == FALLOW__CHUNK_PAGES || end - start > node_load(pages, 0, chunk_index).max) {
+    node here = node_load(pages, 0, chunk_index);
+    if (end - start > here.max || (start == 0 && end > here.start) ||
+        (end == FALLOW__CHUNK_PAGES && end - start > here.end)) {
         chunk_raise(pages, chunk_index, start, end);
     }
+}
+
+/* Does a chunk promise everything? */
+static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return (*packed_place(pages, 0, chunk_index) & PACKED_MASK) == FALLOW__CHUNK_PAGES;
 }
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
@@ -534,30 +564,41 @@ static inline void bound_raise(fallow__pages *pages, unsigned size_class, uint64
         if (pages->bound_top < word) {
             pages->bound_top = (uint32_t)word;
         }
+        if (pages->low_classes > size_class && pages->low_word < word) {
+            pages->low_classes = size_class;
+        }
     }
 }
 
 /* Pages have become free, as part of a free run of at most `count` pages that does not start in a word below this. */
-static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
+static inline void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
 {
-    if (word >= pages->bound_top) {
+    unsigned last_class = class_of(count);
+    if (word >= pages->bound_top || (word >= pages->low_word && last_class < pages->low_classes)) {
         return;
     }
-    unsigned last_class = class_of(count);
     for (unsigned size_class = 0; size_class <= last_class; size_class++) {
         if (pages->bound[size_class] > word) {
             pages->bound[size_class] = (uint32_t)word;
         }
     }
+    pages->low_word = (uint32_t)word;
+    pages->low_classes = last_class + 1;
     if (last_class == FALLOW__SIZE_CLASSES - 1) {
         pages->bound_top = (uint32_t)word;
     }
 }
 
+/* Is no bound above a word? */
+static inline bool bounds_are_low(const fallow__pages *pages, uint64_t word)
+{
+    return word >= pages->low_word && pages->low_classes == FALLOW__SIZE_CLASSES;
+}
+
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
  * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
  * bound of its own. */
-static void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, unsigned start, unsigned end)
+static inline void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, unsigned start, unsigned end)
 {
     uint64_t lowest = (chunk_first + start) / 64;
     if (start == 0 && pages->bound[0] < lowest) {
@@ -767,9 +808,9 @@ static bool promise_is_kept(fallow__pages *pages, uint64_t first, uint64_t count
     if ((states & FALLOW__STATES_USED) == 0) {
         return true;
     }
-    bool is_settled = node_settle(pages, pages->levels - 1, 0, first, first + count);
-    FALLOW_ASSERT(is_settled);
-    (void)is_settled;
+    /* also in release builds: to search on in books that are wrong would not end */
+    FALLOW_REQUIRE(node_settle(pages, pages->levels - 1, 0, first, first + count), "fallow__pages_find", NULL,
+                   "the library's books are wrong: nobody has promised this");
     return false;
 }
 
@@ -858,31 +899,38 @@ static finding search_near(fallow__pages *pages, unsigned count, uint64_t from_w
         if (here.level >= pages->levels - 1) {
             return FOUND_NOTHING;
         }
-        for (here.index++;; here.level--, here.index *= CHILDREN) {
-            uint64_t size = level_pages(here.level);
-            uint64_t base = here.index * size;
-            here.node = node_load(pages, here.level, here.index);
+        /* what is behind it among its siblings, then below the one that promises enough */
+        uint64_t size = level_pages(here.level);
+        const uint64_t *packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index) : NULL;
+        for (uint64_t left = CHILDREN - 1 - here.index % CHILDREN; left > 0; left--) {
+            uint64_t base = ++here.index * size;
+            here.node = packed != NULL ? node_unpack(*++packed) : node_load(pages, here.level, here.index);
             if (base + here.node.start >= run + count) {
                 *first_out = run;
                 return FOUND_PROMISE;
             }
             if (here.node.start == size) {
-                break;
-            }
-            if (here.node.max >= count && here.level > 0) {
                 continue;
             }
-            if (here.node.max >= count) {
-                unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
-                *first_out = base + bit;
-                if (bit < FALLOW__CHUNK_PAGES) {
-                    return FOUND_EXACTLY;
-                }
-                chunk_settle(pages, here.index); /* it has promised too much */
-                here.node = node_load(pages, 0, here.index);
+            if (here.node.max < count) {
+                run = base + size - here.node.end;
+                continue;
             }
-            run = base + size - here.node.end;
-            break;
+            if (here.level > 0) {
+                here.index = here.index * CHILDREN - 1; /* in front of its first child */
+                here.level--;
+                left = CHILDREN + 1;
+                size = level_pages(here.level);
+                packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index + 1) - 1 : NULL;
+                continue;
+            }
+            unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
+            *first_out = base + bit;
+            if (bit < FALLOW__CHUNK_PAGES) {
+                return FOUND_EXACTLY;
+            }
+            chunk_settle(pages, here.index); /* it has promised too much */
+            run = base + size - node_load(pages, 0, here.index).end;
         }
     }
 }
@@ -1142,15 +1190,20 @@ static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t co
     if (!fallow__pages_find(pages, &request, first_out)) {
         return false;
     }
-    const uint64_t ends[] = {*first_out, *first_out + count - 1};
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t end;
-        if (!chunk_is_known_open(pages, ends[i] / FALLOW__CHUNK_PAGES) && (piece_at(pages, ends[i], &end) & 1) == 0) {
-            return false;
-        }
+    uint64_t end;
+    uint64_t last = *first_out + count - 1;
+    bool is_open = chunk_is_known_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    bool is_one = is_in_one_chunk(*first_out, count);
+    if (is_open && is_one) {
+        return true;
     }
-    (void)chunk_open(pages, ends[0] / FALLOW__CHUNK_PAGES);
-    (void)chunk_open(pages, ends[1] / FALLOW__CHUNK_PAGES);
+    if ((!is_open && (piece_at(pages, *first_out, &end) & 1) == 0) ||
+        (!is_one && !chunk_is_known_open(pages, last / FALLOW__CHUNK_PAGES) &&
+         (piece_at(pages, last, &end) & 1) == 0)) {
+        return false;
+    }
+    (void)chunk_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    (void)chunk_open(pages, last / FALLOW__CHUNK_PAGES);
     return true;
 }
 
@@ -1212,11 +1265,12 @@ static inline void short_parts(const fallow__pages *pages, uint64_t first, uint6
     }
 }
 
-bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+/* Any short run. */
+static FALLOW_NOINLINE bool short_take(fallow__pages *pages, unsigned size_class, uint64_t count, uint64_t *first_out,
+                                       bool *is_zero_out)
 {
     uint64_t first;
-    unsigned size_class = class_of(count);
-    if (count > 64 || !short_find(pages, size_class, count, &first)) {
+    if (!short_find(pages, size_class, count, &first)) {
         return false;
     }
     word_part low;
@@ -1245,6 +1299,35 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     }
     *first_out = first;
     *is_zero_out = !is_old;
+    return true;
+}
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    if (count > 64) {
+        return false;
+    }
+    unsigned size_class = class_of(count);
+    uint64_t word = pages->bound[size_class];
+    if (!chunk_is_busy(pages, word / WORDS) || count < pages->bound_pages[size_class]) {
+        return short_take(pages, size_class, count, first_out, is_zero_out);
+    }
+    /* in the very word of the bound, most likely: then neither the bound changes nor what the chunk promises */
+    chunk *c = chunk_place(pages, word / WORDS);
+    uint64_t fits = word_runs(~c->used[word % WORDS], (unsigned)count);
+    uint64_t start = fits & (0 - fits);
+    uint64_t run = (start << (count - 1) << 1) - start;
+    uint64_t old = c->mark[word % WORDS] & run;
+    if (fits == 0 || (run & ~c->have[word % WORDS]) != 0 || (old != 0 && old != run)) {
+        return short_take(pages, size_class, count, first_out, is_zero_out);
+    }
+    c->used[word % WORDS] |= run;
+    c->mark[word % WORDS] ^= old ^ start;
+    pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
+    pages->state_pages[FALLOW__START]++;
+    pages->state_pages[FALLOW__REST] += count - 1;
+    *first_out = word * 64 + fallow__lowest_bit(fits);
+    *is_zero_out = old == 0;
     return true;
 }
 
@@ -1363,7 +1446,8 @@ static inline void chunk_free_part(fallow__pages *pages, uint64_t chunk_index, u
     bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, free_start, free_end);
 }
 
-bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+/* Any short run. */
+static FALLOW_NOINLINE bool short_free(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
     unsigned bit = first % FALLOW__CHUNK_PAGES;
@@ -1378,6 +1462,30 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
         count = FALLOW__CHUNK_PAGES - bit;
     }
     chunk_free_part(pages, chunk_index, bit, bit + (unsigned)count);
+    return true;
+}
+
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    chunk *c = chunk_place(pages, chunk_index);
+    if (bit % 64 + count >= 64 || !word_has_run(c, bit, (unsigned)count)) {
+        return short_free(pages, first, count);
+    }
+    uint64_t run = fallow__mask(bit % 64, (unsigned)count);
+    c->used[bit / 64] &= ~run;
+    c->mark[bit / 64] |= run;
+    pages->state_pages[FALLOW__START]--;
+    pages->state_pages[FALLOW__REST] -= count - 1;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (chunk_promises_all(pages, chunk_index) && bounds_are_low(pages, (first - bit) / 64)) {
+        return true; /* nothing is promised, nor possible, that is not already */
+    }
+    unsigned start = chunk_free_start(c, bit);
+    unsigned end = chunk_free_end(c, bit + (unsigned)count);
+    chunk_freed(pages, chunk_index, start, end);
+    bounds_after_short_free(pages, first - bit, start, end);
     return true;
 }
 
