@@ -263,9 +263,9 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_lines),   cmocka_unit_test(test_nothing),    cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_zero_bytes),   cmocka_unit_test(test_long_lines), cmocka_unit_test(test_failing_source),
-        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_good_lines),     cmocka_unit_test(test_addresses_only), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_bad_lines),      cmocka_unit_test(test_zero_bytes),     cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_failing_source), cmocka_unit_test(test_random_bytes),
     };
     test_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
