@@ -270,6 +270,27 @@ size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *figures,
  * that process may be read all the same: Linux looks behind protections. */
 bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes);
 
+/* --- text for people --------------------------------------------------------------------------------------- */
+
+/* A file that is written from its beginning on. */
+typedef struct fallow__os_file {
+    intptr_t handle;
+} fallow__os_file;
+
+/* Create it; a program that is started meanwhile does not inherit it. false: the system refuses; *is_taken_out tells
+ * whether because there is one of that name. */
+bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out);
+
+/* All of it, or false: then nobody knows how much. */
+bool fallow__os_file_write(const fallow__os_file *file, const char *bytes, size_t count);
+void fallow__os_file_close(const fallow__os_file *file);
+
+/* Write text to stderr; what it does not take is lost. */
+void fallow__os_print(const char *text);
+
+/* Have leave() called when the program ends by exit(), or by returning from main. Asked once for each function. */
+void fallow__os_at_exit(void (*leave)(void));
+
 /* --- last words -------------------------------------------------------------------------------------------- */
 
 /* Write message and a newline to stderr and end the program abnormally (abort). message has no newline. */

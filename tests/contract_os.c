@@ -1342,6 +1342,35 @@ static void test_environment(void **state)
     assert_string_equal(value, "");
 }
 
+/* A file is what was written to it; one that is there is left alone. */
+static void test_file(void **state)
+{
+    (void)state;
+    char path[64];
+    char text[64] = "";
+    fallow__os_file file;
+    fallow__os_file second;
+    bool is_taken = true;
+    snprintf(path, sizeof path, "contract_os.%llu.%u", (unsigned long long)fallow__os_process_id(),
+             (unsigned)(fallow__os_clock_ns() % 1000000));
+    assert_true(fallow__os_file_create(path, &file, &is_taken));
+    assert_false(is_taken);
+    assert_true(fallow__os_file_write(&file, "a 1 4096\n", 9));
+    assert_false(fallow__os_file_create(path, &second, &is_taken));
+    assert_true(is_taken);
+    assert_true(fallow__os_file_write(&file, "f 1\n\r\n", 6));
+    fallow__os_file_close(&file);
+    FILE *written = fopen(path, "rb");
+    assert_non_null(written);
+    assert_int_equal(fread(text, 1, sizeof text, written), 15);
+    fclose(written);
+    assert_string_equal(text, "a 1 4096\nf 1\n\r\n");
+    assert_int_equal(remove(path), 0);
+    assert_false(fallow__os_file_create("no-such-directory/file", &file, &is_taken));
+    assert_false(is_taken);
+    assert_false(fallow__os_file_create("", &file, &is_taken));
+}
+
 /* --- time and threads -------------------------------------------------------------------------------------- */
 
 static void test_clock(void **state)
@@ -1798,6 +1827,7 @@ int main(void)
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_file),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_event_of_a_lock_taken_alone),
         cmocka_unit_test(test_event_wakes),

@@ -202,6 +202,9 @@ void sim_set_limit(sim_limit limit, uint64_t value);
 /* Pages that were freed lazily and not written since are zero now: all of them. */
 void sim_take_lazy(void);
 
+/* Files are the host's. So many more bytes go into them, all together; UINT64_MAX, as at the start: all. */
+void sim_set_file_room(uint64_t room_bytes);
+
 /* --- looking ----------------------------------------------------------------------------------------------- */
 
 typedef struct sim_figures {
