@@ -76,7 +76,7 @@ static fallow_arena *arena_with(fallow_arena_options options)
 {
     fallow_arena *arena = NULL;
     options.reserve_bytes = options.reserve_bytes != 0 ? options.reserve_bytes : 2 * total_bytes;
-    options.thread_cache_bytes = FALLOW_CACHE_NONE;
+    options.thread_cache_bytes = options.thread_cache_bytes != 0 ? options.thread_cache_bytes : FALLOW_CACHE_NONE;
     require(fallow_arena_create(&options, &arena) == FALLOW_OK, "create");
     return arena;
 }
@@ -291,15 +291,30 @@ static struct {
     uint64_t end_ns;
     size_t before;
     size_t most; /* RSS */
+    uint64_t looks;
+    _Atomic size_t claimed;
+    atomic_ullong full; /* nothing more could be claimed */
     atomic_ullong refused;
     atomic_ullong done;
 } limited;
 
-/* Seven threads hold some 5 MiB each, 36 of 64 MiB; the first one looks. */
+/* The first one looks. The others together hold up to 61 of 64 MiB: each claims what it takes before it does. So a
+ * refusal is always one too many: all that is not claimed is free, and giving it back would have made room. */
+static bool claim(size_t size_bytes)
+{
+    size_t claimed = atomic_load(&limited.claimed);
+    while (claimed + size_bytes <= 61 * MIB) {
+        if (atomic_compare_exchange_weak(&limited.claimed, &claimed, claimed + size_bytes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void churn_or_look(void *context, unsigned index)
 {
     enum {
-        SLOTS = 20
+        SLOTS = 40
     };
     (void)context;
     void *held[SLOTS] = {0};
@@ -309,6 +324,7 @@ static void churn_or_look(void *context, unsigned index)
         if (index == 0) {
             size_t now = resident();
             limited.most = now > limited.most ? now : limited.most;
+            limited.looks++;
             continue;
         }
         random ^= random << 13;
@@ -317,10 +333,17 @@ static void churn_or_look(void *context, unsigned index)
         unsigned slot = (unsigned)(random % SLOTS);
         if (held[slot] != NULL) {
             fallow_arena_free(limited.arena, held[slot], held_bytes[slot]);
+            atomic_fetch_sub(&limited.claimed, held_bytes[slot]);
+            held[slot] = NULL;
         }
         held_bytes[slot] = 8 * KIB * (1 + (random >> 32) % 64);
+        if (!claim(held_bytes[slot])) {
+            atomic_fetch_add(&limited.full, 1);
+            continue;
+        }
         if (fallow_arena_alloc(limited.arena, held_bytes[slot], &held[slot]) != FALLOW_OK) {
             held[slot] = NULL;
+            atomic_fetch_sub(&limited.claimed, held_bytes[slot]);
             atomic_fetch_add(&limited.refused, 1);
             continue;
         }
@@ -341,12 +364,17 @@ static void show_limit(void)
     uint64_t seconds = seconds_text != NULL ? strtoull(seconds_text, NULL, 10) : 5;
     limited.before = resident();
     limited.most = 0;
+    limited.looks = 0;
+    atomic_store(&limited.claimed, 0);
     limited.end_ns = fallow__os_clock_ns() + seconds * 1000 * MS;
-    limited.arena = arena_with((fallow_arena_options){.limit_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD});
+    limited.arena = arena_with(
+        (fallow_arena_options){.limit_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .thread_cache_bytes = MIB});
     threads_run(LIMIT_THREADS, churn_or_look, NULL);
     double most = limited.most > limited.before ? (double)(limited.most - limited.before) / (double)MIB : 0;
-    snprintf(text, sizeof text, "%llu s, %llu runs: at most %.1f MiB of RSS more, %llu refused",
-             (unsigned long long)seconds, (unsigned long long)atomic_load(&limited.done), most,
+    snprintf(text, sizeof text,
+             "%llu s, %llu runs, full %llu times: at most %.1f MiB of RSS more in %llu looks, %llu refused",
+             (unsigned long long)seconds, (unsigned long long)atomic_load(&limited.done),
+             (unsigned long long)atomic_load(&limited.full), most, (unsigned long long)limited.looks,
              (unsigned long long)atomic_load(&limited.refused));
     /* the process has stacks, too: 2 MiB for those of eight threads */
     row(most <= 66 && atomic_load(&limited.refused) == 0, "limit of 64 MiB, 7 threads", text);

@@ -622,6 +622,29 @@ FALLOW_API void fallow_arena_flush_thread(fallow_arena *arena);
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns,
                                                                 size_t *released_bytes_out);
 
+/* Have an arena trimmed whenever the system says that memory is short. It gives back all that fallow_arena_trim would,
+ * in its purge mode, at most once a second; stats count it (pressure_trims). Asking twice is fine. It ends with the
+ * arena; in the child of a fork it has to be asked for again.
+ *
+ * A thread of the library waits for the word of the system: one for all arenas, gone with the last that watches.
+ * after_decommit is called from it.
+ *
+ *   Linux     pressure stall information of the machine and of the process' own control group (version 2): work has
+ *             stood still for want of memory for 150 ms within 2 s; and memory.events of that group, when it has met
+ *             its limit
+ *   Windows   the low-memory notification
+ *
+ * Errors   FALLOW_ERR_UNSUPPORTED  the system does not tell, or not this program: no PSI (CONFIG_PSI, psi=0), or a
+ *                                  container that hides it
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_OS   the thread cannot be started, or there are too
+ *                                  many open files
+ * Threads  any thread
+ * Cost     some system calls for the first arena; nothing while memory is not short
+ * Source   Linux Documentation/accounting/psi.rst, "Monitoring for pressure thresholds"; Microsoft Learn,
+ *          CreateMemoryResourceNotification
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_pressure_watch(fallow_arena *arena);
+
 /* Why an arena keeps the memory of free pages at this moment: the first of these that holds. */
 typedef enum fallow_retained {
     FALLOW_RETAINED_NOTHING = 0, /* it keeps none */
@@ -668,6 +691,7 @@ typedef struct fallow_arena_stats {
     size_t limit_bytes;         /* in force; 0 = none */
     size_t map_count;           /* mappings that the arena is made of, about */
     uint64_t avoided_decommits; /* done as DONTNEED, so that map_count stays far from what a process may have */
+    uint64_t pressure_trims;    /* how often it was trimmed because memory was short: fallow_pressure_watch */
     uint64_t os_ns;             /* time spent in commit and purge calls */
 
     fallow_given_back by_dontneed; /* what purge_calls have given back, by how it was done */

@@ -146,6 +146,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     stats.by_decommit = arena->given_back[FALLOW_PURGE_DECOMMIT];
     stats.purge_calls = stats.by_dontneed.calls + stats.by_free.calls + stats.by_decommit.calls;
     stats.avoided_decommits = arena->avoided_decommits;
+    stats.pressure_trims = arena->pressure_trims;
     stats.os_ns = arena->os_ns;
     stats.why_retained = fallow__arena_why_retained(arena);
     fallow__os_lock_release(&arena->lock);
@@ -256,7 +257,8 @@ static size_t arena_struct_bytes(void)
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
 }
 
-static const fallow__scavenger_calls scavenger_calls = {.work = fallow__arena_work, .fork = arena_fork};
+static const fallow__scavenger_calls scavenger_calls = {
+    .work = fallow__arena_work, .relieve = fallow__arena_relieve, .fork = arena_fork};
 
 fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_arena **arena_out)
 {

@@ -118,6 +118,7 @@ struct fallow_arena {
     uint64_t commit_calls;
     fallow_given_back given_back[FALLOW_PURGE_DECOMMIT + 1]; /* by fallow_purge */
     uint64_t avoided_decommits;
+    uint64_t pressure_trims;
     uint64_t os_ns;       /* spent in calls of the system */
     uint64_t edge_budget; /* 0 = not looked up yet */
     sweep sweep;
@@ -305,6 +306,9 @@ bool fallow__may_decommit(fallow_arena *arena, const part *where, uint64_t first
  * would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
 fallow_status fallow__piece_release(fallow_arena *arena, piece what, fallow_purge *purge_inout,
                                     fallow__page_state *state_out, fallow__os_error *error);
+
+/* Memory is short: scavenger_calls.relieve. */
+void fallow__arena_relieve(fallow__scavenger *scavenger);
 
 /* What is wanted does not fit the limit: give back what the arena holds for nothing, and only then refuse. FALLOW_OK:
  * look again, the lock was let go. The turn is ours. */

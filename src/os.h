@@ -179,6 +179,27 @@ bool fallow__os_barrier_all_threads(void);
  * where there is no fork; false if the system cannot. */
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
+/* --- word of little memory ---------------------------------------------------------------------------------- */
+
+/* What the system is asked to tell when memory runs short. */
+typedef struct fallow__os_pressure {
+    uint64_t room[4];
+} fallow__os_pressure;
+
+/* FALLOW_ERR_UNSUPPORTED: this system does not tell, or not this program. The child of a fork has a copy, of no use but
+ * to be closed. */
+fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os_error *error_out);
+
+/* Sleep until memory is short: true, at most once a second. false: there is an end of it (fallow__os_pressure_end), from
+ * now on. One thread. */
+bool fallow__os_pressure_wait(fallow__os_pressure *pressure);
+
+/* Nobody waits any more: any thread may say so. */
+void fallow__os_pressure_end(fallow__os_pressure *pressure);
+
+/* When nobody waits. */
+void fallow__os_pressure_close(fallow__os_pressure *pressure);
+
 /* --- seeing a process --------------------------------------------------------------------------------------- */
 
 uint64_t fallow__os_process_id(void);

@@ -200,11 +200,10 @@ fallow_status fallow__make_room(fallow_arena *arena, uint64_t count, bool is_com
     return what.pages != 0 ? FALLOW_OK : fallow__refused(error, "limit_bytes", arena->limit_bytes);
 }
 
-fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *released_bytes_out)
+/* Give back all but keep_bytes. The lock is not held. */
+static fallow_status arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *released_bytes_out,
+                                fallow__os_error *error)
 {
-    static const char operation[] = "fallow_arena_trim";
-    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
-    fallow__os_error error = {0};
     fallow__os_lock_acquire(&arena->lock);
     fallow__turn_take(arena);
     fallow__arena_drain_caches(arena, false);
@@ -214,7 +213,7 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
         .gives_way = true,
         .purge = arena->purge,
     };
-    fallow_status status = arena_release(arena, &what, &error);
+    fallow_status status = arena_release(arena, &what, error);
     if (status == FALLOW_OK && what.purge == FALLOW_PURGE_DECOMMIT && keep_bytes == 0) {
         /* What was committed ahead or purged holds no memory, but is charged. If the system keeps it (max_map_count),
          * the stats tell: nothing that was asked for has failed. */
@@ -224,8 +223,39 @@ fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *
     }
     fallow__turn_pass(arena);
     fallow__os_lock_release(&arena->lock);
+    *released_bytes_out = pages_bytes(arena, what.pages);
+    return status;
+}
+
+fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes, size_t *released_bytes_out)
+{
+    static const char operation[] = "fallow_arena_trim";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    fallow__os_error error = {0};
+    size_t released_bytes;
+    fallow_status status = arena_trim(arena, keep_bytes, &released_bytes, &error);
     if (released_bytes_out != NULL) {
-        *released_bytes_out = pages_bytes(arena, what.pages);
+        *released_bytes_out = released_bytes;
     }
+    return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, NULL, 0, &error);
+}
+
+void fallow__arena_relieve(fallow__scavenger *scavenger)
+{
+    fallow_arena *arena = fallow__arena_of_scavenger(scavenger);
+    fallow__os_error ignored;
+    size_t released_bytes;
+    (void)arena_trim(arena, 0, &released_bytes, &ignored);
+    fallow__os_lock_acquire(&arena->lock);
+    arena->pressure_trims++;
+    fallow__os_lock_release(&arena->lock);
+}
+
+fallow_status fallow_pressure_watch(fallow_arena *arena)
+{
+    static const char operation[] = "fallow_pressure_watch";
+    FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
+    fallow__os_error error = {0};
+    fallow_status status = fallow__scavenger_watch(&arena->scavenger, &error);
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, NULL, 0, &error);
 }

@@ -68,6 +68,8 @@ static const field fields[] = {
     FIELD(map_count, "mappings", COUNT, "Mappings that the arena is made of, about."),
     FIELD(avoided_decommits, "avoided_decommits_total", COUNTER,
           "Decommits done as DONTNEED, to stay away from the most mappings a process may have."),
+    FIELD(pressure_trims, "pressure_trims_total", COUNTER,
+          "How often it was trimmed because the system had said that memory is short."),
     FIELD(os_ns, "os_seconds_total", TIME, "Time spent in commit and purge calls."),
     GIVEN(by_dontneed, calls, "dontneed_calls_total", "Calls that gave memory back at once."),
     GIVEN(by_dontneed, bytes, "dontneed_bytes_total", "What they gave back."),

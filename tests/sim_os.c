@@ -98,6 +98,7 @@ static struct {
     uint64_t lazy_pages;
     uint64_t mapping_count;
     uint64_t random;
+    fallow__os_pressure *pressure; /* open, or NULL */
     sim_figures figures;
     sim_refusal refusal;
     bool is_refusing;
@@ -115,8 +116,8 @@ static atomic_uint_fast64_t live_threads;
 static atomic_uint_fast64_t clock_ns;
 
 static const char *const call_names[SIM_CALLS] = {
-    "reserve",  "release", "commit", "decommit", "purge", "protect", "prefault",       "guard",   "unguard",
-    "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
+    "reserve",  "release", "commit", "decommit", "purge",  "protect", "prefault", "guard",          "unguard",
+    "resident", "process", "thread", "pressure", "advise", "lock",    "unlock",   "at_thread_exit", "barrier",
 };
 
 /* --- time ----------------------------------------------------------------------------------------------------- */
@@ -2031,6 +2032,87 @@ bool fallow__os_at_thread_exit(void (*leave_thread)(void))
 bool fallow__os_barrier_all_threads(void)
 {
     return is_let(SIM_BARRIER, has(SIM_NO_BARRIER)) && (turn_is_on() || sim_host_barrier()); /* a turn is one */
+}
+
+/* --- word of little memory ------------------------------------------------------------------------------------ */
+
+typedef struct sim_pressure {
+    fallow__os_lock lock;
+    fallow__os_event event;
+    unsigned words; /* not told yet */
+    bool is_over;
+} sim_pressure;
+
+static sim_pressure *pressure_of(const fallow__os_pressure *pressure)
+{
+    sim_pressure *ours;
+    memcpy(&ours, pressure->room, sizeof ours);
+    return ours;
+}
+
+fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os_error *error_out)
+{
+    enter(SIM_PRESSURE, NULL, 0);
+    if (is_refused(SIM_PRESSURE)) {
+        return leave(fail_as_planned(SIM_PRESSURE, error_out));
+    }
+    if (!has(SIM_NO_PRESSURE)) {
+        return leave(fail(SIM_PRESSURE, FALLOW_ERR_UNSUPPORTED, error_out));
+    }
+    if (sim.pressure != NULL) {
+        stop(SIM_PRESSURE, pressure, 0, "opened twice");
+    }
+    sim_pressure *ours = allocate(NULL, 1, sizeof *ours);
+    memset(ours, 0, sizeof *ours);
+    fallow__os_lock_init(&ours->lock);
+    fallow__os_event_init(&ours->event);
+    memcpy(pressure->room, &ours, sizeof ours);
+    sim.pressure = pressure;
+    return leave(FALLOW_OK);
+}
+
+bool fallow__os_pressure_wait(fallow__os_pressure *pressure)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_lock_acquire(&ours->lock);
+    while (ours->words == 0 && !ours->is_over) {
+        fallow__os_event_wait(&ours->event, &ours->lock, UINT64_MAX);
+    }
+    bool is_over = ours->is_over;
+    ours->words -= !is_over;
+    fallow__os_lock_release(&ours->lock);
+    return !is_over;
+}
+
+static void pressure_tell(fallow__os_pressure *pressure, bool is_over)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_lock_acquire(&ours->lock);
+    ours->words++;
+    ours->is_over |= is_over;
+    fallow__os_event_wake(&ours->event);
+    fallow__os_lock_release(&ours->lock);
+}
+
+void fallow__os_pressure_end(fallow__os_pressure *pressure)
+{
+    pressure_tell(pressure, true);
+}
+
+void fallow__os_pressure_close(fallow__os_pressure *pressure)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_event_destroy(&ours->event);
+    fallow__os_lock_destroy(&ours->lock);
+    free(ours);
+    sim.pressure = NULL;
+}
+
+void sim_press(void)
+{
+    if (sim.pressure != NULL) {
+        pressure_tell(sim.pressure, false);
+    }
 }
 
 /* Nothing here forks. */

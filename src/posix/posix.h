@@ -5,6 +5,8 @@
  *   proc.c     reading /proc with a fixed buffer on the stack
  *   facts.c    what this system is and can do; probes; the figures of this process
  *   process.c  the mappings, figures and limits of any process
+ *   cgroup.c   how much memory this process may have
+ *   pressure.c word of little memory
  *   cause.c    why the kernel refused
  *   memory.c   the transitions of memory
  *
@@ -114,6 +116,15 @@ size_t fallow__posix_large_page_bytes(void);
 uint64_t fallow__posix_address_limit(void); /* RLIMIT_AS */
 uint64_t fallow__posix_data_limit(void);    /* RLIMIT_DATA */
 uint64_t fallow__posix_locked_limit(void);  /* RLIMIT_MEMLOCK */
+
+/* --- cgroup.c ---------------------------------------------------------------------------------------------- */
+
+enum {
+    FALLOW__POSIX_PATH_BYTES = 512
+};
+
+/* The path of a file of our control group, version 2. false: there is no such file. */
+bool fallow__posix_group_file(const char *file, char path_out[FALLOW__POSIX_PATH_BYTES]);
 
 /* --- cause.c ----------------------------------------------------------------------------------------------- */
 
