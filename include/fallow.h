@@ -412,7 +412,10 @@ typedef enum fallow_scavenge {
 /* Flags of fallow_arena_options. */
 enum {
     FALLOW_ARENA_FIXED = 1 << 0,       /* never a second reservation */
-    FALLOW_ARENA_HUGE_PAGES = 1 << 1,  /* as FALLOW_REGION_HUGE_PAGES, on all of the arena */
+    FALLOW_ARENA_HUGE_PAGES = 1 << 1,  /* as FALLOW_REGION_HUGE_PAGES, on all of the arena; it grows in whole huge pages
+                                          of 2 MiB, places runs of that size and more on their boundaries where there
+                                          is room, and gives back whole ones, unless asked for more. One touch may take
+                                          a huge page of memory: limit_bytes counts pages of the arena */
     FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* as FALLOW_REGION_LARGE_PAGES; FALLOW_ERR_UNSUPPORTED in this version */
     FALLOW_ARENA_NO_FORK = 1 << 3,     /* as FALLOW_REGION_NO_FORK: a child must not touch the arena */
     FALLOW_ARENA_NO_DUMP = 1 << 4      /* as FALLOW_REGION_NO_DUMP */
@@ -652,7 +655,8 @@ typedef enum fallow_retained {
     FALLOW_RETAINED_OFF = 2,     /* FALLOW_SCAVENGE_OFF: it waits for fallow_arena_trim or fallow_arena_scavenge */
     FALLOW_RETAINED_DELAY = 3,   /* it was in use a moment ago: purge_delay_ms */
     FALLOW_RETAINED_PACE = 4,    /* giving it back has cost its share of time for now */
-    FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once */
+    FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once; with HUGE_PAGES, as long as its
+                                    huge page is in use */
     FALLOW_RETAINED_DUE = 6      /* it will go with the next step */
 } fallow_retained;
 

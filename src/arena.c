@@ -215,6 +215,8 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     };
     if ((options->flags & FALLOW_ARENA_HUGE_PAGES) != 0) {
         settings_out->region_flags |= FALLOW_REGION_HUGE_PAGES;
+        settings_out->huge_pages = HUGE_BYTES / page_bytes;
+        settings_out->grow_pages = fallow__align_up(settings_out->grow_pages, settings_out->huge_pages);
     }
     if ((options->flags & FALLOW_ARENA_NO_FORK) != 0) {
         settings_out->region_flags |= FALLOW_REGION_NO_FORK;
@@ -222,6 +224,7 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     if ((options->flags & FALLOW_ARENA_NO_DUMP) != 0) {
         settings_out->region_flags |= FALLOW_REGION_NO_DUMP;
     }
+    settings_out->is_particular = settings_out->limit_bytes != 0 || settings_out->huge_pages != 0;
     if (options->name != NULL) {
         memcpy(settings_out->name, options->name, length_up_to(options->name, FALLOW_NAME_BYTES));
     }

@@ -60,6 +60,9 @@
 #include "pages.h"
 #include "scavenge.h"
 
+/* The usual huge page of the systems there are. */
+#define HUGE_BYTES ((size_t)2 << 20)
+
 #define STATES_NONE \
     (FALLOW__STATES(FALLOW__FREE_NONE) | FALLOW__STATES(FALLOW__REST_NONE) | FALLOW__STATES(FALLOW__START_NONE))
 #define STATES_ACCESSIBLE (~STATES_NONE & 0xffu)
@@ -95,6 +98,7 @@ typedef struct sweep {
     uint64_t below; /* page */
     bool is_begun;
     bool is_in_parts; /* the second pass: whole pieces are done */
+    bool is_patient;  /* it is the scavenger's own; else the program has asked for it */
     bool spares_dense;
     bool has_spared;
 } sweep;
@@ -113,7 +117,9 @@ struct fallow_arena {
     size_t page_bytes;
     size_t reserve_bytes; /* what a further part asks for first */
     uint64_t grow_pages;
+    uint64_t huge_pages; /* pages of a huge page, where HUGE_PAGES asks to think in those; else 0 */
     size_t limit_bytes;
+    bool is_particular;       /* a limit or huge pages: a run is not taken without a closer look */
     size_t peak_in_use_pages; /* before this interval of the scavenger */
     uint64_t commit_calls;
     fallow_given_back given_back[FALLOW_PURGE_DECOMMIT + 1]; /* by fallow_purge */
@@ -295,6 +301,10 @@ void fallow__note_given_back(fallow_arena *arena, fallow_purge way, size_t size_
 /* Decommit a piece, and write down what came of it. */
 fallow_status fallow__piece_decommit(fallow_arena *arena, piece what, fallow__page_state *state_out,
                                      fallow__os_error *error);
+
+/* In an arena of huge pages: a huge page at an end of a piece that is free as a whole joins it, so that it need not be
+ * broken; it has its memory as a whole, whatever was written to. Returns whether the piece is of whole huge pages. */
+bool fallow__piece_widen(fallow_arena *arena, piece *what);
 
 /* May a range of accessible pages be decommitted? Not where it would split a mapping, and the arena has made as many as
  * it may: the process needs some to go on, and a malloc that gets none returns NULL. The turn is ours; the lock is let

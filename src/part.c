@@ -4,8 +4,7 @@
 #include "status.h"
 
 enum {
-    DATA_ALIGN_LARGE = 2 << 20, /* page 0 of an arena of 64 MiB and more lies on a huge page boundary */
-    DATA_ALIGN_FROM = 64 << 20,
+    DATA_ALIGN_FROM = 64 << 20, /* page 0 of an arena of so much lies on a huge page boundary, asked for or not */
 };
 
 size_t fallow__blocks_bytes(const part *p, uint64_t first, uint64_t end)
@@ -39,16 +38,17 @@ uint64_t fallow__blocks_missing(const part *p, uint64_t first, uint64_t count)
     return missing;
 }
 
-static bool part_plan(size_t page_bytes, uint64_t page_count, size_t struct_bytes, part_layout *layout_out)
+static bool part_plan(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes, part_layout *layout_out)
 {
     size_t os_page = fallow__os_page_bytes();
+    size_t page_bytes = arena->page_bytes;
     part_layout layout = {.align_bytes = page_bytes};
     if (page_count == 0 || page_count > FALLOW__PAGES_MAX || page_count > SIZE_MAX / 2 / page_bytes) {
         return false;
     }
     size_t data_bytes = (size_t)page_count * page_bytes;
-    if (data_bytes >= DATA_ALIGN_FROM && layout.align_bytes < DATA_ALIGN_LARGE) {
-        layout.align_bytes = DATA_ALIGN_LARGE;
+    if (data_bytes >= (arena->huge_pages != 0 ? HUGE_BYTES : DATA_ALIGN_FROM) && layout.align_bytes < HUGE_BYTES) {
+        layout.align_bytes = HUGE_BYTES;
     }
     fallow__pages_plan_for(page_count, os_page, &layout.plan);
     size_t words = (size_t)(layout.plan.block_count + 63) / 64;
@@ -145,7 +145,7 @@ fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_coun
     for (;;) {
         /* more than fits the addresses of this machine is refused like more than the system has */
         fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
-        if (part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
+        if (part_plan(arena, page_count, struct_bytes, layout_out)) {
             fallow_region_options options = {
                 .align_bytes = layout_out->align_bytes,
                 .name = arena->name[0] != '\0' ? arena->name : NULL,

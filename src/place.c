@@ -121,6 +121,13 @@ static bool part_find(fallow_arena *arena, part *p, const order *wanted, uint64_
 
 static bool arena_find(fallow_arena *arena, const order *wanted, place *where_out)
 {
+    if (wanted->align < arena->huge_pages && wanted->count >= arena->huge_pages) {
+        order aligned = *wanted;
+        aligned.align = arena->huge_pages; /* whole huge pages, as many as there can be; else where it fits */
+        if (arena_find(arena, &aligned, where_out)) {
+            return true;
+        }
+    }
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         uint64_t first;
         if (part_find(arena, p, wanted, &first)) {

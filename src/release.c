@@ -82,6 +82,37 @@ static fallow_status piece_purge(fallow_arena *arena, piece what, fallow_purge p
     return status;
 }
 
+/* The huge page that a page lies in joins a piece, if all of it is free, accessible and not lazy: what is ZERO there
+ * counts as DIRTY from now on, which must not pass the limit. */
+static bool piece_take_in(fallow_arena *arena, piece *what, uint64_t page)
+{
+    fallow__pages *pages = &what->part->pages;
+    uint64_t first = fallow__align_down(page, arena->huge_pages);
+    uint64_t count = arena->huge_pages;
+    const unsigned allowed = FALLOW__STATES(FALLOW__FREE_ZERO) | FALLOW__STATES(FALLOW__FREE_DIRTY);
+    if (count > what->part->plan.page_count - first || (fallow__pages_states(pages, first, count) & ~allowed) != 0 ||
+        !fits_limit(arena,
+                    pages_bytes(arena, fallow__range_count(pages, first, count, FALLOW__STATES(FALLOW__FREE_ZERO))))) {
+        return false;
+    }
+    uint64_t end = what->first + what->count;
+    end = end > first + count ? end : first + count;
+    fallow__pages_set_free(pages, first, count, FALLOW__FREE_DIRTY);
+    what->first = what->first < first ? what->first : first;
+    what->count = end - what->first;
+    return true;
+}
+
+bool fallow__piece_widen(fallow_arena *arena, piece *what)
+{
+    if (arena->huge_pages == 0 || what->state != FALLOW__FREE_DIRTY) {
+        return false;
+    }
+    bool is_first_whole = what->first % arena->huge_pages == 0 || piece_take_in(arena, what, what->first);
+    uint64_t end = what->first + what->count;
+    return (end % arena->huge_pages == 0 || piece_take_in(arena, what, end - 1)) && is_first_whole;
+}
+
 bool fallow__may_decommit(fallow_arena *arena, const part *where, uint64_t first, uint64_t limit)
 {
     uint64_t edges = 0;
@@ -171,6 +202,8 @@ static fallow_status arena_release(fallow_arena *arena, release *what, fallow__o
             if (next.count > held - what->keep_pages) {
                 next.first += next.count - (held - what->keep_pages);
                 next.count = held - what->keep_pages;
+            } else {
+                (void)fallow__piece_widen(arena, &next);
             }
             fallow__page_state state;
             fallow_status status = fallow__piece_release(arena, next, &what->purge, &state, error);

@@ -2,7 +2,8 @@
  *
  * From the top, newest part first, in two passes: whole pieces of SCAVENGE_BYTES, which may be huge pages, then what is
  * left. A chunk that is nearly full is spared in one sweep and not in the next: what is free in it is likely to be
- * taken soon, and giving it back would break a huge page for little. Sweeps end at the bottom; the next one begins with
+ * taken soon, and giving it back would break a huge page for little. In an arena of huge pages only whole ones go, unless
+ * the program asks for more. Sweeps end at the bottom; the next one begins with
  * the next interval. scavenge.h says how much may stay and what giving back may cost. */
 #include <limits.h>
 #include <stddef.h>
@@ -79,11 +80,15 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
         end = s->is_in_parts ? end : whole_end;
         first = first > cut ? first : cut;
         s->below = first;
-        if (s->is_in_parts && s->spares_dense && chunk_is_dense(s->part, end - 1)) {
+        piece what = {.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
+        bool is_whole_huge = s->is_in_parts && fallow__piece_widen(arena, &what);
+        bool is_breaking = arena->huge_pages != 0 && s->is_in_parts && !is_whole_huge;
+        if ((is_breaking && s->is_patient) || (s->is_in_parts && s->spares_dense && chunk_is_dense(s->part, end - 1))) {
             s->has_spared = true;
             continue;
         }
-        *what_out = (piece){.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
+        s->below = what.first;
+        *what_out = what;
         return true;
     }
     return false;
@@ -139,6 +144,7 @@ static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__o
         if (!may_go_on || !arena_has_excess(arena, how->is_patient)) {
             break;
         }
+        arena->sweep.is_patient = how->is_patient;
         arena->sweep.spares_dense &= how->is_patient;
         if (sweep_is_over(&arena->sweep)) {
             if (how->is_patient || is_anew) {
