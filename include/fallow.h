@@ -416,7 +416,8 @@ enum {
                                           of 2 MiB, places runs of that size and more on their boundaries where there
                                           is room, and gives back whole ones, unless asked for more. One touch may take
                                           a huge page of memory: limit_bytes counts pages of the arena */
-    FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* as FALLOW_REGION_LARGE_PAGES; FALLOW_ERR_UNSUPPORTED in this version */
+    FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* the first reservation in explicit large pages, all committed at once and
+                                          for good: see fallow_arena_create */
     FALLOW_ARENA_NO_FORK = 1 << 3,     /* as FALLOW_REGION_NO_FORK: a child must not touch the arena */
     FALLOW_ARENA_NO_DUMP = 1 << 4      /* as FALLOW_REGION_NO_DUMP */
 };
@@ -460,8 +461,15 @@ typedef struct fallow_arena_options {
  *   options     optional; NULL is the same as {0}
  *   arena_out   the arena; destroyed with fallow_arena_destroy
  *
+ * FALLOW_ARENA_LARGE_PAGES: all of reserve_bytes is taken from the system's large pages, at once and until the arena is
+ * destroyed; so it should be what will be used, and not more than limit_bytes. Nothing of it is given back: trim passes
+ * over it, decommit and runs of addresses only are FALLOW_ERR_UNSUPPORTED. Linux: the pool of vm.nr_hugepages; a child of
+ * a fork that writes needs as much again (NO_FORK helps). Windows: the program must have enabled SeLockMemoryPrivilege.
+ * Where they cannot be had, ordinary pages are used, and large_pages_status of the stats tells why:
+ * FALLOW_ERR_UNSUPPORTED there are none, _COMMIT not so many, _PERMISSION the privilege, _LIMIT the limit or
+ * before_commit. Further reservations are of ordinary pages.
+ *
  * Errors   FALLOW_ERR_INVALID        an option out of its range
- *          FALLOW_ERR_UNSUPPORTED    FALLOW_ARENA_LARGE_PAGES
  *          FALLOW_ERR_LIMIT          limit_bytes is less than the bookkeeping needs, or before_commit refused
  *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION,
  *          FALLOW_ERR_OS
@@ -657,7 +665,8 @@ typedef enum fallow_retained {
     FALLOW_RETAINED_PACE = 4,    /* giving it back has cost its share of time for now */
     FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once; with HUGE_PAGES, as long as its
                                     huge page is in use */
-    FALLOW_RETAINED_DUE = 6      /* it will go with the next step */
+    FALLOW_RETAINED_DUE = 6,     /* it will go with the next step */
+    FALLOW_RETAINED_LARGE_PAGES = 7 /* it lies in large pages, which are never given back */
 } fallow_retained;
 
 /* What was given back in one way, since the arena was created. */
@@ -701,6 +710,9 @@ typedef struct fallow_arena_stats {
     fallow_given_back by_dontneed; /* what purge_calls have given back, by how it was done */
     fallow_given_back by_free;
     fallow_given_back by_decommit;
+    size_t large_bytes; /* of reserved_bytes, what is in large pages */
+    fallow_status
+        large_pages_status;       /* why FALLOW_ARENA_LARGE_PAGES was not followed; FALLOW_OK: it was, or not given */
     fallow_retained why_retained; /* what retained_bytes wait for */
 } fallow_arena_stats;
 

@@ -109,6 +109,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         .limit_bytes = arena->limit_bytes,
         .purge = arena->purge,
         .scavenge = arena->scavenger.mode,
+        .large_pages_status = arena->large_pages_status,
     };
     fallow__os_lock_acquire(&arena->lock);
     stats.reserved_bytes = arena->caches.reserved_bytes;
@@ -119,6 +120,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.metadata_bytes += p->metadata_bytes;
         stats.extent_bytes += part_extent_bytes(arena, p);
         stats.region_count++;
+        stats.large_bytes += part_is_large(p) ? p->region.size_bytes : 0;
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
         stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
@@ -260,6 +262,34 @@ static size_t arena_struct_bytes(void)
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
 }
 
+/* The first reservation, with its head committed: in large pages if that is wanted and can be had, else in ordinary
+ * ones. */
+static fallow_status first_reserve(fallow_arena *settings, uint64_t page_count, uint64_t min_pages,
+                                   part_layout *layout_out, fallow_region *region_out, fallow__os_error *error)
+{
+    if ((settings->flags & FALLOW_ARENA_LARGE_PAGES) != 0) {
+        settings->large_pages_status =
+            fallow__part_reserve_large(settings, page_count, arena_struct_bytes(), layout_out, region_out, error);
+        settings->commit_calls += settings->large_pages_status == FALLOW_OK;
+        if (settings->large_pages_status == FALLOW_OK) {
+            return FALLOW_OK;
+        }
+    }
+    fallow_status status =
+        fallow__part_reserve(settings, page_count, min_pages, arena_struct_bytes(), layout_out, region_out, error);
+    if (status != FALLOW_OK) {
+        return status;
+    }
+    status = fits_limit(settings, fallow__head_bytes(layout_out))
+                 ? fallow__part_commit_head(settings, region_out, layout_out, &settings->commit_calls, error)
+                 : fallow__refused(error, "limit_bytes", settings->limit_bytes);
+    if (status != FALLOW_OK) {
+        fallow__os_error ignored;
+        (void)fallow__os_release(region_out, &ignored);
+    }
+    return status;
+}
+
 static const fallow__scavenger_calls scavenger_calls = {
     .work = fallow__arena_work, .relieve = fallow__arena_relieve, .fork = arena_fork};
 
@@ -276,9 +306,6 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     if (!arena_configure(options, &settings)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, options->reserve_bytes, NULL);
     }
-    if ((options->flags & FALLOW_ARENA_LARGE_PAGES) != 0) {
-        return fallow__fail(FALLOW_ERR_UNSUPPORTED, operation, NULL, options->reserve_bytes, NULL);
-    }
     uint64_t page_count;
     uint64_t min_pages;
     fallow_status status = FALLOW_ERR_INVALID;
@@ -287,17 +314,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
         if (options->min_reserve_bytes != 0 && page_count < min_pages) {
             page_count = min_pages; /* a default may be less than what must be had */
         }
-        status = fallow__part_reserve(&settings, page_count, min_pages, arena_struct_bytes(), &layout, &region, &error);
+        status = first_reserve(&settings, page_count, min_pages, &layout, &region, &error);
     }
     if (status != FALLOW_OK) {
-        return fallow__fail(status, operation, NULL, settings.reserve_bytes, &error);
-    }
-    status = fits_limit(&settings, fallow__head_bytes(&layout))
-                 ? fallow__part_commit_head(&settings, &region, &layout, &settings.commit_calls, &error)
-                 : fallow__refused(&error, "limit_bytes", settings.limit_bytes);
-    if (status != FALLOW_OK) {
-        fallow__os_error ignored;
-        (void)fallow__os_release(&region, &ignored);
         return fallow__fail(status, operation, NULL, settings.reserve_bytes, &error);
     }
     fallow_arena *arena = region.base;
@@ -311,6 +330,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
         options->retain_percent, options->purge_delay_ms, (arena->region_flags & FALLOW_REGION_NO_FORK) == 0);
     fallow__part_init(p, &region, &layout, arena_struct_bytes());
     fallow__part_link(arena, p);
+    if (part_is_large(p)) {
+        fallow__part_init_large(arena, p);
+    }
     fallow__caches_init(&arena->caches, arena->page_bytes,
                         cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
                         fallow__config_get()->is_checking, fallow__arena_cache_leaves);

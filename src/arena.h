@@ -131,9 +131,10 @@ struct fallow_arena {
     fallow__cached idle_cached; /* what threads kept when the scavenger's thread last looked, */
     uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
-    fallow_purge purge;    /* never DEFAULT */
-    uint32_t flags;        /* FALLOW_ARENA_* */
-    uint32_t region_flags; /* of every part */
+    fallow_purge purge;               /* never DEFAULT */
+    fallow_status large_pages_status; /* why it has none, if it was to have some */
+    uint32_t flags;                   /* FALLOW_ARENA_* */
+    uint32_t region_flags;            /* of every part */
     bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);
     void (*after_decommit)(void *callback_context, void *base, size_t size_bytes);
     void *callback_context;
@@ -272,6 +273,14 @@ size_t fallow__head_bytes(const part_layout *layout);
 /* Commit what part_init writes to. On failure nothing is committed that was granted. The lock is not held. */
 fallow_status fallow__part_commit_head(const fallow_arena *arena, const fallow_region *region,
                                        const part_layout *layout, uint64_t *calls_inout, fallow__os_error *error);
+
+/* Reserve for page_count pages in large pages, which are committed then. What it needs must fit the limit: they are
+ * never given back. */
+fallow_status fallow__part_reserve_large(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes,
+                                         part_layout *layout_out, fallow_region *region_out, fallow__os_error *error);
+
+/* Write down what that means. */
+void fallow__part_init_large(fallow_arena *arena, part *p);
 
 /* Reserve for page_count pages; fewer, down to min_pages, when the system refuses. */
 fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_count, uint64_t min_pages,
@@ -451,6 +460,12 @@ static inline void arena_note_peak(fallow_arena *arena)
     if (in_use > arena->scavenger.peak_pages) {
         arena->scavenger.peak_pages = in_use;
     }
+}
+
+/* In large pages: all of it committed when it was reserved, and for good. */
+static inline bool part_is_large(const part *p)
+{
+    return (p->region.flags & FALLOW_REGION_LARGE_PAGES) != 0;
 }
 
 static inline bool turn_is_free(const fallow_arena *arena)

@@ -233,6 +233,10 @@ fallow_status fallow__place_prepare(fallow_arena *arena, place where, bool is_co
 {
     part *p = where.part;
     *is_ready_out = false;
+    if (part_is_large(p) && !is_committed) {
+        *error = (fallow__os_error){0};
+        return FALLOW_ERR_UNSUPPORTED; /* it cannot fault */
+    }
     if (!fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return fallow__make_room(arena, where.count, is_committed, error);
     }

@@ -70,6 +70,12 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out);
 
+/* Reserve in large pages and commit, all of it and for good: such a region is only used and released. size_bytes is a
+ * multiple of the OS page; region_out->size_bytes is that of the large pages. align_bytes, name and flags (advice) of
+ * the options count. FALLOW_ERR_UNSUPPORTED: there are no large pages here, or none that are so aligned. */
+fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_options *options,
+                                       fallow_region *region_out, fallow__os_error *error_out);
+
 /* The whole of it. */
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
 

@@ -138,6 +138,51 @@ fallow_status fallow__part_commit_head(const fallow_arena *arena, const fallow_r
     return status;
 }
 
+static fallow_region_options region_options(const fallow_arena *arena, const part_layout *layout)
+{
+    return (fallow_region_options){
+        .align_bytes = layout->align_bytes,
+        .name = arena->name[0] != '\0' ? arena->name : NULL,
+        .flags = arena->region_flags,
+    };
+}
+
+/* All bookkeeping and all pages. */
+static size_t large_bytes(const fallow_arena *arena, const part_layout *layout)
+{
+    size_t last_block = layout->block_offset + (size_t)(layout->plan.block_count - 1) * layout->plan.block_bytes;
+    return last_block + layout->plan.last_block_bytes + pages_bytes(arena, layout->plan.page_count);
+}
+
+fallow_status fallow__part_reserve_large(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes,
+                                         part_layout *layout_out, fallow_region *region_out, fallow__os_error *error)
+{
+    if (!part_plan(arena, page_count, struct_bytes, layout_out)) {
+        return FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if (!fits_limit(arena, large_bytes(arena, layout_out))) {
+        return fallow__refused(error, "limit_bytes", arena->limit_bytes);
+    }
+    fallow_region_options options = region_options(arena, layout_out);
+    fallow_status status = fallow__os_reserve_large(layout_out->total_bytes, &options, region_out, error);
+    if (status == FALLOW_OK && !fallow__ask(arena, region_out->base, large_bytes(arena, layout_out))) {
+        fallow__os_error ignored;
+        (void)fallow__os_release(region_out, &ignored);
+        return fallow__refused(error, "before_commit", large_bytes(arena, layout_out));
+    }
+    return status;
+}
+
+void fallow__part_init_large(fallow_arena *arena, part *p)
+{
+    for (uint64_t block = 0; block < p->plan.block_count; block++) {
+        p->ready[block / 64] |= (uint64_t)1 << (block % 64);
+    }
+    p->metadata_bytes = fallow__part_metadata_bytes(p);
+    fallow__edges_count(arena, p, 0, p->plan.page_count, true);
+    fallow__pages_set_free(&p->pages, 0, p->plan.page_count, FALLOW__FREE_ZERO);
+}
+
 fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_count, uint64_t min_pages,
                                    size_t struct_bytes, part_layout *layout_out, fallow_region *region_out,
                                    fallow__os_error *error)
@@ -146,11 +191,7 @@ fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_coun
         /* more than fits the addresses of this machine is refused like more than the system has */
         fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
         if (part_plan(arena, page_count, struct_bytes, layout_out)) {
-            fallow_region_options options = {
-                .align_bytes = layout_out->align_bytes,
-                .name = arena->name[0] != '\0' ? arena->name : NULL,
-                .flags = arena->region_flags,
-            };
+            fallow_region_options options = region_options(arena, layout_out);
             status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         }
         if (status == FALLOW_OK || page_count / 2 < min_pages) {

@@ -193,6 +193,9 @@ typedef struct release {
 static fallow_status arena_release(fallow_arena *arena, release *what, fallow__os_error *error)
 {
     for (part *p = arena->newest; p != NULL; p = p->previous) {
+        if (part_is_large(p)) {
+            continue;
+        }
         piece next = {.first = p->plan.page_count};
         for (;;) {
             uint64_t held = fallow__arena_state_pages(arena, what->states);

@@ -16,7 +16,8 @@ typedef enum field_kind {
     TIME,     /* uint64_t, nanoseconds; it only grows */
     PURGE,    /* fallow_purge, */
     SCAVENGE, /* fallow_scavenge, */
-    RETAINED  /* fallow_retained: words, of which one holds */
+    RETAINED, /* fallow_retained, */
+    STATUS    /* fallow_status: words, of which one holds */
 } field_kind;
 
 typedef struct field {
@@ -77,6 +78,10 @@ static const field fields[] = {
     GIVEN(by_free, bytes, "free_bytes_total", "What they gave back."),
     GIVEN(by_decommit, calls, "decommit_calls_total", "Calls that gave memory and commit charge back."),
     GIVEN(by_decommit, bytes, "decommit_bytes_total", "What they gave back."),
+    FIELD(large_bytes, "large_page_bytes", BYTES, "Of the reservations, what is in large pages."),
+    FIELD(large_pages_status, "large_pages_status", STATUS,
+          "Why FALLOW_ARENA_LARGE_PAGES was not followed, as the label says; FALLOW_OK if it was, or not given; always "
+          "1."),
     FIELD(why_retained, "why_retained", RETAINED, "What retained memory waits for, as the label says; always 1."),
 };
 
@@ -109,11 +114,12 @@ static const char *word_of(const field *f, const fallow_arena_stats *stats)
 {
     static const char *const purges[] = {"default", "dontneed", "free", "decommit"};
     static const char *const scavenges[] = {"default", "off", "assist", "thread"};
-    static const char *const reasons[] = {"nothing", "goal", "off", "delay", "pace", "dense", "due"};
+    static const char *const reasons[] = {"nothing", "goal", "off", "delay", "pace", "dense", "due", "large_pages"};
     switch (f->kind) {
     case PURGE: return purges[stats->purge];
     case SCAVENGE: return scavenges[stats->scavenge];
     case RETAINED: return reasons[stats->why_retained];
+    case STATUS: return fallow_status_name(stats->large_pages_status);
     default: return NULL;
     }
 }

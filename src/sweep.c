@@ -65,7 +65,8 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
     for (unsigned looks = 0; looks < SWEEP_LOOKS && s->part != NULL; looks++) {
         uint64_t first;
         uint64_t count;
-        if (!fallow__pages_last_range(&s->part->pages, s->below, FALLOW__STATES(FALLOW__FREE_DIRTY), &first, &count)) {
+        if (part_is_large(s->part) ||
+            !fallow__pages_last_range(&s->part->pages, s->below, FALLOW__STATES(FALLOW__FREE_DIRTY), &first, &count)) {
             sweep_next_part(arena, s);
             continue;
         }
@@ -99,9 +100,14 @@ static uint64_t arena_in_use_pages(const fallow_arena *arena)
     return fallow__arena_state_pages(arena, FALLOW__STATES_IN_USE);
 }
 
+/* What is kept and could be given back. */
 static uint64_t arena_retained_pages(const fallow_arena *arena)
 {
-    return fallow__arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY));
+    uint64_t count = 0;
+    for (const part *p = arena->oldest; p != NULL; p = p->next) {
+        count += part_is_large(p) ? 0 : part_state_pages(arena, p, FALLOW__STATES(FALLOW__FREE_DIRTY));
+    }
+    return count;
 }
 
 /* Is more free memory kept than there should be? */
@@ -266,7 +272,8 @@ fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, siz
 fallow_retained fallow__arena_why_retained(const fallow_arena *arena)
 {
     if (arena_retained_pages(arena) == 0) {
-        return FALLOW_RETAINED_NOTHING;
+        bool is_kept = fallow__arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)) != 0;
+        return is_kept ? FALLOW_RETAINED_LARGE_PAGES : FALLOW_RETAINED_NOTHING;
     }
     if (!arena_has_excess(arena, false)) {
         return FALLOW_RETAINED_GOAL;

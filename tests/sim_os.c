@@ -62,6 +62,7 @@ typedef struct area {
     struct area *previous;
     char *base;
     uint64_t page_count;
+    bool is_large; /* in large pages, committed for good */
     uint32_t attributes;
     uint32_t name_mark;
     size_t span_count;
@@ -754,6 +755,9 @@ static range enter_range(sim_call call, const fallow_region *region, const void 
     if (size_bytes == 0) {
         stop(call, base, size_bytes, "an empty range");
     }
+    if (a->is_large && call != SIM_RELEASE) {
+        stop(call, base, size_bytes, "of large pages");
+    }
     if (((offset | size_bytes) & (sim.page_bytes - 1)) != 0) {
         stop(call, base, size_bytes, "not whole pages of %#zx", sim.page_bytes);
     }
@@ -1155,6 +1159,46 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     area_link(a, where.below);
     *region_out =
         (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
+    if (options->name != NULL) {
+        strncpy(region_out->name, options->name, sizeof region_out->name - 1);
+    }
+    return leave(FALLOW_OK);
+}
+
+static fallow_status commit_whole(range part);
+
+fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_options *options,
+                                       fallow_region *region_out, fallow__os_error *error_out)
+{
+    enter(SIM_RESERVE, NULL, size_bytes);
+    size_t large_bytes = sim.options.large_page_bytes;
+    if (is_refused(SIM_RESERVE)) {
+        return leave(fail_as_planned(SIM_RESERVE, error_out));
+    }
+    if (large_bytes == 0 || options->align_bytes > large_bytes) {
+        return leave(fail(SIM_RESERVE, FALLOW_ERR_UNSUPPORTED, error_out));
+    }
+    size_bytes = (size_bytes + large_bytes - 1) & ~(large_bytes - 1);
+    fallow_region_options wanted = *options;
+    wanted.align_bytes = large_bytes;
+    spot where;
+    fallow_status status = size_bytes > sim.options.large_pool_bytes ? FALLOW_ERR_COMMIT : FALLOW_OK;
+    if (status == FALLOW_OK && !place(size_bytes, &wanted, &where)) {
+        status = FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if (status != FALLOW_OK) {
+        return leave(fail(SIM_RESERVE, status, error_out));
+    }
+    uint32_t flags = flags_in_force(options->flags);
+    area *a = area_create(where.first, size_bytes, flags, options->name);
+    a->is_large = true;
+    area_link(a, where.below);
+    sim.options.large_pool_bytes -= size_bytes;
+    (void)commit_whole((range){a, 0, a->page_count});
+    *region_out = (fallow_region){.base = a->base,
+                                  .size_bytes = size_bytes,
+                                  .page_bytes = large_bytes,
+                                  .flags = flags | FALLOW_REGION_LARGE_PAGES};
     if (options->name != NULL) {
         strncpy(region_out->name, options->name, sizeof region_out->name - 1);
     }

@@ -13,7 +13,7 @@
  *
  * What no caller of os.h may do stops the program, with a line that says which call broke which rule: a range that is
  * empty, unaligned or not inside a live reservation; commit, protect, purge or prefault of guarded pages; protect, purge,
- * prefault or guard of pages that are not committed; a release of what is not a whole reservation; a lock that is taken
+ * prefault or guard of pages that are not committed; anything but a release, of large pages; a release of what is not a whole reservation; a lock that is taken
  * twice by one thread, released by another, or used before it was made.
  *
  * Two sets of rules, those of src/posix and of src/win32:
@@ -109,6 +109,8 @@ typedef struct sim_options {
     size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
     uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
+    size_t large_page_bytes;     /* 0 = there are none */
+    uint64_t large_pool_bytes;   /* that are left in large pages */
     uint32_t flags;
     uint64_t seed;
     uint32_t switch_rarity; /* interleaved: once in so many calls another thread is drawn; 0 = with each */
