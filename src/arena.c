@@ -85,17 +85,18 @@ static size_t part_extent_bytes(const fallow_arena *arena, part *p)
     uint64_t first;
     uint64_t count;
     uint64_t below = p->plan.page_count;
-    bool is_used = fallow__pages_last_range(&p->pages, below, FALLOW__STATES_USED, &first, &count);
-    if (is_used && is_out(arena, p, first + count - 1)) {
-        is_used = fallow__pages_last_range(&p->pages, arena->out.first, FALLOW__STATES_USED, &first, &count);
-    }
-    if (!is_used) {
-        return 0;
-    }
+    const piece *out;
+    do {
+        if (!fallow__pages_last_range(&p->pages, below, FALLOW__STATES_USED, &first, &count)) {
+            return 0;
+        }
+        out = out_with(arena, p, first + count - 1);
+        below = out != NULL ? out->first : below;
+    } while (out != NULL);
     uint64_t end = first + count;
     uint64_t start = fallow__pages_next(&p->pages, 0, end, FALLOW__STATES_USED);
-    if (is_out(arena, p, start)) {
-        start = fallow__pages_next(&p->pages, start + arena->out.count, end, FALLOW__STATES_USED);
+    while ((out = out_with(arena, p, start)) != NULL) {
+        start = fallow__pages_next(&p->pages, out->first + out->count, end, FALLOW__STATES_USED);
     }
     return pages_bytes(arena, end - start);
 }

@@ -34,7 +34,8 @@
  *   3. An accessible free page may be taken by anyone at any moment, so a place is looked at again after the lock was
  *      let go, and another one found if it is gone: then some other thread has got on.
  *   4. Free memory that is being given back is *out*: out of the free pages, so that nobody takes it, one piece at a
- *      time, for one system call. Whatever looks at the books sees it as the free memory that it was.
+ *      time, or a few small ones, for one system call. Whatever looks at the books sees it as the free memory that it
+ *      was.
  *   5. Who is refused has had the turn: nothing was out and nothing half done when it looked.
  *
  * Functions below let the lock go where their comments say so; those that say "the turn is ours" need it.
@@ -92,6 +93,10 @@ typedef struct piece {
     fallow__page_state state;
 } piece;
 
+enum {
+    OUT_MOST = 16 /* pieces that are given back with one call of the system: the lock is held for so many searches */
+};
+
 /* Where the scavenger is on its way down through the free memory. */
 typedef struct sweep {
     part *part;     /* NULL: at the end of a pass */
@@ -101,15 +106,17 @@ typedef struct sweep {
     bool is_patient;  /* it is the scavenger's own; else the program has asked for it */
     bool spares_dense;
     bool has_spared;
+    bool is_one_by_one; /* the system has no call for several pieces, or has stopped at one */
 } sweep;
 
 struct fallow_arena {
     fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
     fallow__os_lock lock;
     fallow__os_event turn_passed;
-    uint64_t tickets;      /* who asks for the turn gets the next number */
-    uint64_t turn;         /* the number whose turn it is; nobody's if it is `tickets` */
-    piece out;             /* count is 0 if nothing is out */
+    uint64_t tickets;    /* who asks for the turn gets the next number */
+    uint64_t turn;       /* the number whose turn it is; nobody's if it is `tickets` */
+    piece out[OUT_MOST]; /* being given back; of one part, and no two of them side by side */
+    unsigned out_count;
     size_t promised_bytes; /* will be backed by what is being committed now */
     part *oldest;
     part *newest;
@@ -226,6 +233,9 @@ fallow_status fallow__system_purge(fallow_arena *arena, const part *p, void *bas
                                    fallow_purge purge, bool *is_zero_out, bool *is_committed_out,
                                    fallow__os_error *error);
 
+size_t fallow__system_purge_many(fallow_arena *arena, const part *p, const fallow__os_range *ranges, size_t count,
+                                 fallow_purge purge);
+
 void fallow__ranges_taken_back(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, unsigned states);
 
 /* Ask for every range that is to be committed in [first, limit); all or nothing. */
@@ -329,6 +339,11 @@ fallow_status fallow__piece_release(fallow_arena *arena, piece what, fallow_purg
 /* Memory is short: scavenger_calls.relieve. */
 void fallow__arena_relieve(fallow__scavenger *scavenger);
 
+/* Purge several pieces of one part, no two of them side by side, with one call of the system. Returns how many of them,
+ * from the first on, are given back: fewer where it has no such call or has stopped, and then the others are as they
+ * were. */
+unsigned fallow__pieces_purge(fallow_arena *arena, const piece *pieces, unsigned count, fallow_purge purge);
+
 /* What is wanted does not fit the limit: give back what the arena holds for nothing, and only then refuse. FALLOW_OK:
  * look again, the lock was let go. The turn is ours. */
 fallow_status fallow__make_room(fallow_arena *arena, uint64_t count, bool is_committed, fallow__os_error *error);
@@ -430,10 +445,15 @@ static inline bool page_is_ready(const part *p, uint64_t page)
     return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
 }
 
-/* Is a page being given back? The books of the part call it used then. */
-static inline bool is_out(const fallow_arena *arena, const part *p, uint64_t page)
+/* The piece that a page is being given back with; NULL: it is not. The books of the part call it used then. */
+static inline const piece *out_with(const fallow_arena *arena, const part *p, uint64_t page)
 {
-    return arena->out.part == p && page - arena->out.first < arena->out.count;
+    for (unsigned i = 0; i < arena->out_count; i++) {
+        if (arena->out[i].part == p && page - arena->out[i].first < arena->out[i].count) {
+            return &arena->out[i];
+        }
+    }
+    return NULL;
 }
 
 /* How many pages of a part are in states of a set. */
@@ -443,10 +463,10 @@ static inline uint64_t part_state_pages(const fallow_arena *arena, const part *p
     for (unsigned state = 0; state < 8; state++) {
         count += (states & FALLOW__STATES(state)) != 0 ? p->pages.state_pages[state] : 0;
     }
-    if (arena->out.count != 0 && arena->out.part == p) {
-        count += (states & FALLOW__STATES(arena->out.state)) != 0 ? arena->out.count : 0;
+    for (unsigned i = 0; i < arena->out_count && arena->out[i].part == p; i++) {
+        count += (states & FALLOW__STATES(arena->out[i].state)) != 0 ? arena->out[i].count : 0;
         count -= (states & FALLOW__STATES(FALLOW__START_NONE)) != 0 ? 1 : 0;
-        count -= (states & FALLOW__STATES(FALLOW__REST_NONE)) != 0 ? arena->out.count - 1 : 0;
+        count -= (states & FALLOW__STATES(FALLOW__REST_NONE)) != 0 ? arena->out[i].count - 1 : 0;
     }
     return count;
 }

@@ -34,6 +34,11 @@ typedef struct fallow__os_error {
     uint64_t limit_value;
 } fallow__os_error;
 
+typedef struct fallow__os_range {
+    void *base;
+    size_t size_bytes;
+} fallow__os_range;
+
 /* --- facts ------------------------------------------------------------------------------------------------- */
 
 /* The OS page in bytes: a power of two, the same for the life of the process. Cheap: may be called anywhere. */
@@ -105,6 +110,12 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
  * way on Windows and the last one on Linux. */
 fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
                                bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out);
+
+/* The same for several ranges at once, each as if by itself, where the system has a call that is cheaper so. Returns how
+ * many, from the first on, are given back: they read zero after DONTNEED. The next one may be given back in part, those
+ * behind it have not changed, and none has failed: the others are asked for one by one. 0 where there is no such call. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge);
 
 fallow_status fallow__os_protect(const fallow_region *region, void *base, size_t size_bytes,
                                  fallow_protection protection, fallow__os_error *error_out);

@@ -10,8 +10,9 @@ unsigned fallow__state_of_page(const fallow_arena *arena, const part *p, uint64_
     if (!page_is_ready(p, page)) {
         return FALLOW__FREE_NONE;
     }
-    if (is_out(arena, p, page)) {
-        return arena->out.state;
+    const piece *out = out_with(arena, p, page);
+    if (out != NULL) {
+        return out->state;
     }
     return fallow__pages_piece((fallow__pages *)(uintptr_t)&p->pages, page, page + 1, &end);
 }

@@ -1,7 +1,8 @@
 /* Giving back: free memory goes to the system piece by piece, the highest first.
  *
  * A piece is free pages of one state inside aligned RELEASE_BYTES. It is taken out under the lock, given back without
- * it, and put back in the state that came of it (arena.h, rule 4): others allocate meanwhile, but not from it. */
+ * it, and put back in the state that came of it (arena.h, rule 4): others allocate meanwhile, but not from it. Small
+ * pieces go several at a time: beside running threads most of what one costs is the system's word to their processors. */
 #include "arena.h"
 #include "status.h"
 
@@ -14,20 +15,20 @@ enum {
 /* Take a piece of free memory out, so that it can be given back without the lock. */
 static void piece_take_out(fallow_arena *arena, piece what)
 {
-    FALLOW_ASSERT(arena->out.count == 0);
+    FALLOW_ASSERT(arena->out_count < OUT_MOST);
     fallow__pages_take(&what.part->pages, what.first, what.count, false);
-    arena->out = what;
+    arena->out[arena->out_count++] = what;
 }
 
-/* Put it back among the free pages, in another state or in the same. */
+/* Put the latest back among the free pages, in another state or in the same. */
 static void piece_put_back(fallow_arena *arena, fallow__page_state state)
 {
-    piece what = arena->out;
+    piece what = arena->out[arena->out_count - 1];
     if (state == FALLOW__FREE_NONE) {
         what.part->edges +=
             2 * (uint64_t)fallow__accessible_neighbours(arena, what.part, what.first, what.first + what.count) - 2;
     }
-    arena->out.count = 0;
+    arena->out_count--;
     fallow__pages_free(&what.part->pages, what.first, what.count);
     if (state != FALLOW__FREE_NONE) {
         fallow__pages_set_free(&what.part->pages, what.first, what.count, state);
@@ -155,6 +156,27 @@ fallow_status fallow__piece_release(fallow_arena *arena, piece what, fallow_purg
     return status;
 }
 
+unsigned fallow__pieces_purge(fallow_arena *arena, const piece *pieces, unsigned count, fallow_purge purge)
+{
+    fallow__os_range ranges[OUT_MOST];
+    for (unsigned i = 0; i < count; i++) {
+        ranges[i] = (fallow__os_range){page_address(arena, pieces[i].part, pieces[i].first),
+                                       pages_bytes(arena, pieces[i].count)};
+        piece_take_out(arena, pieces[i]);
+    }
+    unsigned done = (unsigned)fallow__system_purge_many(arena, pieces[0].part, ranges, count, purge);
+    size_t done_bytes = 0;
+    for (unsigned i = count; i-- != 0;) {
+        fallow__page_state state = purge == FALLOW_PURGE_FREE ? FALLOW__FREE_LAZY : FALLOW__FREE_ZERO;
+        piece_put_back(arena, i < done ? state : pieces[i].state);
+        done_bytes += i < done ? ranges[i].size_bytes : 0;
+    }
+    if (done != 0) {
+        fallow__note_given_back(arena, purge, done_bytes);
+    }
+    return done;
+}
+
 /* How many pages are given back with one system call. */
 static uint64_t release_pages(const fallow_arena *arena)
 {
@@ -185,34 +207,64 @@ typedef struct release {
     unsigned states;     /* free pages in these */
     uint64_t keep_pages; /* until no more than this of them are left */
     bool gives_way;      /* others who wait for the turn get it between two pieces */
+    bool is_one_by_one;  /* the system has no call for several */
     fallow_purge purge;  /* may become DONTNEED (piece_release) */
     uint64_t pages;      /* given back so far */
 } release;
+
+/* The next pieces of a part below a page, highest first; 0: there is no more to do in it. */
+static unsigned release_gather(fallow_arena *arena, const release *what, part *p, uint64_t below,
+                               piece pieces_out[OUT_MOST])
+{
+    bool is_single = what->is_one_by_one || what->purge == FALLOW_PURGE_DECOMMIT;
+    uint64_t held = fallow__arena_state_pages(arena, what->states);
+    uint64_t room = release_pages(arena);
+    unsigned count = 0;
+    while (count < (is_single ? 1 : OUT_MOST) && held > what->keep_pages) {
+        piece next;
+        if (!piece_find(arena, p, below, what->states, &next)) {
+            break;
+        }
+        if (next.count > held - what->keep_pages) {
+            next.first += next.count - (held - what->keep_pages);
+            next.count = held - what->keep_pages;
+        } else {
+            (void)fallow__piece_widen(arena, &next);
+        }
+        if (count != 0 && (next.count > room || next.first + next.count == below)) {
+            break;
+        }
+        pieces_out[count++] = next;
+        room -= next.count < room ? next.count : room;
+        held -= next.count < held ? next.count : held;
+        below = next.first;
+    }
+    return count;
+}
 
 /* Give back free pages, newest part and highest address first. The turn is ours; the lock is let go. */
 static fallow_status arena_release(fallow_arena *arena, release *what, fallow__os_error *error)
 {
     for (part *p = arena->newest; p != NULL; p = p->previous) {
-        if (part_is_large(p)) {
-            continue;
-        }
-        piece next = {.first = p->plan.page_count};
-        for (;;) {
-            uint64_t held = fallow__arena_state_pages(arena, what->states);
-            if (held <= what->keep_pages || !piece_find(arena, p, next.first, what->states, &next)) {
-                break;
-            }
-            if (next.count > held - what->keep_pages) {
-                next.first += next.count - (held - what->keep_pages);
-                next.count = held - what->keep_pages;
+        piece pieces[OUT_MOST];
+        unsigned count;
+        uint64_t below = p->plan.page_count;
+        while (!part_is_large(p) && (count = release_gather(arena, what, p, below, pieces)) != 0) {
+            if (count > 1) {
+                unsigned done = fallow__pieces_purge(arena, pieces, count, what->purge);
+                what->is_one_by_one = done < count;
+                for (unsigned i = 0; i < done; i++) {
+                    what->pages += pieces[i].count;
+                    below = pieces[i].first;
+                }
             } else {
-                (void)fallow__piece_widen(arena, &next);
-            }
-            fallow__page_state state;
-            fallow_status status = fallow__piece_release(arena, next, &what->purge, &state, error);
-            what->pages += (FALLOW__STATES(state) & what->states) == 0 ? next.count : 0;
-            if (status != FALLOW_OK) {
-                return status;
+                fallow__page_state state;
+                fallow_status status = fallow__piece_release(arena, pieces[0], &what->purge, &state, error);
+                what->pages += (FALLOW__STATES(state) & what->states) == 0 ? pieces[0].count : 0;
+                below = pieces[0].first;
+                if (status != FALLOW_OK) {
+                    return status;
+                }
             }
             if (what->gives_way) {
                 fallow__turn_give_way(arena);

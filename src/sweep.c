@@ -137,6 +137,52 @@ typedef struct stretch {
     uint64_t pages; /* given back so far */
 } stretch;
 
+/* Small pieces that lie near the one that was found are given back with it. */
+static unsigned sweep_gather(fallow_arena *arena, piece pieces_inout[OUT_MOST])
+{
+    unsigned count = 1;
+    uint64_t cut = fallow__align_down(pieces_inout[0].first, SCAVENGE_BYTES >> arena->page_shift);
+    bool is_single = arena->sweep.is_one_by_one || arena->purge == FALLOW_PURGE_DECOMMIT;
+    while (!is_single && count < OUT_MOST && arena->sweep.is_in_parts) {
+        sweep before = arena->sweep;
+        piece next;
+        if (!sweep_next(arena, &next)) {
+            break;
+        }
+        if (next.part != pieces_inout[0].part || next.first < cut) {
+            arena->sweep = before;
+            break;
+        }
+        pieces_inout[count++] = next;
+    }
+    return count;
+}
+
+/* Give back what sweep_next has found, and what is near it. The turn is ours; the lock is let go. */
+static fallow_status sweep_release(fallow_arena *arena, piece found, uint64_t *pages_inout, fallow__os_error *error)
+{
+    piece pieces[OUT_MOST] = {found};
+    unsigned count = sweep_gather(arena, pieces);
+    unsigned done = count > 1 ? fallow__pieces_purge(arena, pieces, count, arena->purge) : 0;
+    for (unsigned i = 0; i < done; i++) {
+        *pages_inout += pieces[i].count;
+    }
+    if (done == count) {
+        return FALLOW_OK;
+    }
+    if (count > 1) { /* the others come again, one by one; the next of them now */
+        arena->sweep.part = found.part;
+        arena->sweep.below = pieces[done].first;
+        arena->sweep.is_in_parts = true;
+        arena->sweep.is_one_by_one = true;
+    }
+    fallow_purge purge = arena->purge;
+    fallow__page_state state;
+    fallow_status status = fallow__piece_release(arena, pieces[done], &purge, &state, error);
+    *pages_inout += state != pieces[done].state ? pieces[done].count : 0;
+    return status;
+}
+
 /* Give back what is above the goal. The turn is ours; the lock is let go. */
 static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__os_error *error)
 {
@@ -161,11 +207,8 @@ static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__o
         }
         piece what;
         if (sweep_next(arena, &what)) {
-            fallow_purge purge = arena->purge;
-            fallow__page_state state;
             uint64_t os_ns = arena->os_ns;
-            fallow_status status = fallow__piece_release(arena, what, &purge, &state, error);
-            how->pages += state != what.state ? what.count : 0;
+            fallow_status status = sweep_release(arena, what, &how->pages, error);
             fallow__scavenger_pay(&arena->scavenger, how->is_patient ? arena->os_ns - os_ns : 0);
             if (status != FALLOW_OK) {
                 sweep_end(&arena->sweep); /* as soon again as if all had been given back */

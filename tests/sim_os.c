@@ -1501,6 +1501,32 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
 
 /* --- protect, prefault, guard, resident ----------------------------------------------------------------------- */
 
+/* Each counts as a call; one that is refused ends it, and halfway means that its first page was given back. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge)
+{
+    if (is_windows() || !has(SIM_NO_PURGE_MANY) || (purge == FALLOW_PURGE_FREE && !can_free_lazily())) {
+        return 0;
+    }
+    for (size_t done = 0; done < count; done++) {
+        range part = enter_range(SIM_PURGE, region, ranges[done].base, ranges[done].size_bytes);
+        require_states(SIM_PURGE, part, 1u << SIM_COMMITTED);
+        if (is_refused(SIM_PURGE)) {
+            if (sim.refusal.is_halfway) {
+                part.count = 1;
+                set_lazy(part, purge == FALLOW_PURGE_FREE);
+            }
+            count_refusal(SIM_PURGE);
+            (void)leave(FALLOW_OK);
+            return done;
+        }
+        set_lazy(part, purge == FALLOW_PURGE_FREE);
+        lazy_take_some();
+        (void)leave(FALLOW_OK);
+    }
+    return count;
+}
+
 static void set_protection(range part, fallow_protection protection)
 {
     edit e = edit_begin(part);
@@ -2461,7 +2487,7 @@ static void begin_by_environment(void)
         options.page_bytes = 64 * KIB;
     }
     if (strstr(words, "bare") != NULL) {
-        options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+        options.flags = SIM_NO_PURGE_MANY | SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
     }
     if (strstr(words, "turns") != NULL) {
         options.flags |= SIM_INTERLEAVED;

@@ -94,6 +94,7 @@ enum {
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
     SIM_NO_PRESSURE = 1 << 7,      /* the system does not tell when memory is short */
+    SIM_NO_PURGE_MANY = 1 << 8,    /* nor purge several ranges at once, as on Windows anyhow */
     SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
                                       too; fallow__os_resident then counts too much */
 };

@@ -474,6 +474,24 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
     return status;
 }
 
+/* One flush of the other processors' translations for all of them, which is what a small range costs beside running
+ * threads. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge)
+{
+    (void)region;
+    const fallow__posix_probes *probed = fallow__posix_probe();
+    if (!probed->has_advise_many || (purge == FALLOW_PURGE_FREE && !probed->has_lazy_purge)) {
+        return 0;
+    }
+    long advised = fallow__posix_advise_many(ranges, count, purge == FALLOW_PURGE_FREE ? MADV_FREE : MADV_DONTNEED);
+    size_t done = 0;
+    for (size_t left = advised > 0 ? (size_t)advised : 0; done < count && left >= ranges[done].size_bytes; done++) {
+        left -= ranges[done].size_bytes;
+    }
+    return done;
+}
+
 /* --- protect, prefault, guard, resident -------------------------------------------------------------------- */
 
 static int protection_bits(fallow_protection protection)

@@ -30,6 +30,7 @@ enum {
     FALLOW__MADV_GUARD_REMOVE = 103,        /* Linux 6.13 */
     FALLOW__MADV_BOGUS = 12345,             /* no advice of any kernel */
     FALLOW__MAP_FIXED_NOREPLACE = 0x100000, /* Linux 4.17; before it, a hint */
+    FALLOW__PIDFD_SELF = -10001,            /* Linux 6.14: this process, PIDFD_SELF_THREAD_GROUP */
     FALLOW__PR_SET_VMA = 0x53564d41,        /* Linux 5.17, if configured */
     FALLOW__PR_SET_VMA_ANON_NAME = 0
 };
@@ -105,7 +106,11 @@ typedef struct fallow__posix_probes {
     bool has_guard_install; /* MADV_GUARD_INSTALL, and the page really faults */
     bool has_populate;      /* MADV_POPULATE_WRITE, and the page really is there */
     bool has_mapping_names; /* PR_SET_VMA_ANON_NAME */
+    bool has_advise_many;   /* process_madvise on ourselves, and all ranges are given back */
 } fallow__posix_probes;
+
+/* process_madvise for this process: how many bytes were advised; negative with errno. */
+long fallow__posix_advise_many(const fallow__os_range *ranges, size_t count, int advice);
 
 const fallow__posix_probes *fallow__posix_probe(void);
 

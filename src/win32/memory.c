@@ -277,6 +277,17 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
     return status;
 }
 
+/* There is no call for it. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge)
+{
+    (void)region;
+    (void)ranges;
+    (void)count;
+    (void)purge;
+    return 0;
+}
+
 static DWORD page_protection(fallow_protection protection)
 {
     switch (protection) {
