@@ -158,7 +158,7 @@ fallow_status fallow__piece_release(fallow_arena *arena, piece what, fallow_purg
 
 unsigned fallow__pieces_purge(fallow_arena *arena, const piece *pieces, unsigned count, fallow_purge purge)
 {
-    fallow__os_range ranges[OUT_MOST];
+    fallow__os_range ranges[OUT_MOST] = {{0}};
     for (unsigned i = 0; i < count; i++) {
         ranges[i] = (fallow__os_range){page_address(arena, pieces[i].part, pieces[i].first),
                                        pages_bytes(arena, pieces[i].count)};
