@@ -187,7 +187,7 @@ static unsigned chunk_last(const chunk *c, unsigned end, unsigned states)
 static inline uint64_t word_runs(uint64_t ones, unsigned count)
 {
     unsigned length = 1;
-    while (length < count) {
+    while (length < count && ones != 0) {
         unsigned step = count - length < length ? count - length : length;
         ones &= ones >> step;
         length += step;
@@ -207,14 +207,11 @@ static unsigned word_longest(uint64_t ones, unsigned known)
     return known;
 }
 
-/* The state of all pages of a chunk if they are free and alike, else MIXED. Used pages stay MIXED: a full chunk whose
- * pages come and go would be closed and opened in turn. */
+/* The state of all pages of a chunk, which are free, if they are alike, else MIXED. (Used pages that are alike stay
+ * MIXED: a full chunk whose pages come and go would be closed and opened in turn.) */
 static unsigned chunk_uniform_state(const chunk *c)
 {
     unsigned state = word_state(c, 0, 0);
-    if ((FALLOW__STATES(state) & FALLOW__STATES_FREE) == 0) {
-        return MIXED;
-    }
     for (unsigned word = 0; word < WORDS; word++) {
         if (word_equal(c, word, state) != ~(uint64_t)0) {
             return MIXED;
@@ -248,21 +245,12 @@ static node chunk_summarise(const chunk *c)
         run = 63 - highest;
     }
     max = run > max ? run : max;
-    return (node){.start = start, .max = max, .end = run, .state = chunk_uniform_state(c)};
-}
-
-/* The lowest free page of a chunk from `bit` on; FALLOW__CHUNK_PAGES if there is none. */
-static inline unsigned chunk_next_free(const chunk *c, unsigned bit)
-{
-    unsigned word = bit / 64;
-    uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (bit % 64));
-    while (free_pages == 0) {
-        if (++word == WORDS) {
-            return FALLOW__CHUNK_PAGES;
-        }
-        free_pages = ~c->used[word];
-    }
-    return word * 64 + fallow__lowest_bit(free_pages);
+    return (node){
+        .start = start,
+        .max = max,
+        .end = run,
+        .state = start == FALLOW__CHUNK_PAGES ? chunk_uniform_state(c) : MIXED,
+    };
 }
 
 /* Where the free run around a free page of a chunk begins and ends, inside the chunk. */
@@ -292,6 +280,17 @@ static unsigned chunk_free_end(const chunk *c, unsigned bit)
     return word * 64 + fallow__lowest_bit(used);
 }
 
+/* Where the free pages at the end of a chunk begin; FALLOW__CHUNK_PAGES if its last page is used. */
+static unsigned chunk_free_tail(const chunk *c)
+{
+    for (unsigned word = WORDS; word-- > 0;) {
+        if (c->used[word] != 0) {
+            return word * 64 + fallow__highest_bit(c->used[word]) + 1;
+        }
+    }
+    return 0;
+}
+
 /* The lowest position in a chunk, not below a word, where `count` pages are free, count at most 64;
  * FALLOW__CHUNK_PAGES if there is none. A run of up to 64 pages lies in one word or two. */
 static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
@@ -302,7 +301,7 @@ static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
             continue;
         }
         uint64_t high = word + 1 < WORDS ? ~c->used[word + 1] : 0;
-        for (unsigned length = 1; length < count;) {
+        for (unsigned length = 1; length < count && low != 0;) {
             unsigned step = count - length < length ? count - length : length;
             low &= low >> step | high << (64 - step);
             high &= high >> step;

@@ -22,24 +22,25 @@
  * is written into its eight children (or its chunk's planes), and it becomes MIXED. So a change of any length writes
  * the nodes along two paths, from the root to its two ends, and an empty arena is a single node.
  *
- * Lazy in time: late chunks. A small change writes its chunk's planes and puts the chunk among the *late* ones, whose
- * nodes, and those above, say what was true before. All late chunks are *settled*, that is summarised and passed
- * upward as far as something changes, before the tree is searched or a large change is made. Most small requests need
- * no search (see bounds), and a single page is found beside late chunks, so most changes never reach the tree one by
- * one.
+ * Lazy in time: stale chunks. A run that is freed raises what the nodes above it say, at once, as far as they say less:
+ * mostly not even the lowest does. A run that is taken changes its chunk's planes only, and the chunk becomes *stale*:
+ * its node may promise more than there is. So a node never promises too little. A search goes by the promises and looks
+ * at the planes in the end; where they do not keep what was promised, it *settles* the chunk, which is summarised and
+ * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once at
+ * most, and often it is freed again before anybody asks. No more chunks are stale than are remembered (`stale`), so that
+ * no search has too much to make up for.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
- * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound: if the
- * chunk there is late, its planes are exact, and a fit found in it is the lowest. A request that nothing can satisfy is
- * refused by its bound.
+ * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the
+ * chunk's planes, which are always exact. A request that nothing can satisfy is refused by its bound.
  *
  * Invariants, checked by fallow__pages_verify:
- *   1. A node that is MIXED has valid children. All ancestors of a late chunk, and its own node, are MIXED: its planes
- *      are valid, and no settling above can make an ancestor uniform behind its back.
- *   2. Once the late chunks are settled, each MIXED node's summary is that of its children or planes.
+ *   1. A node that is MIXED has valid children; a chunk whose node is MIXED or STALE has valid planes.
+ *   2. A MIXED node's summary is that of its children or planes; a STALE one's (chunks only) is nowhere less.
  *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
  *   4. A REST page follows a used page.
- *   5. state_pages counts the pages of each state; bounds are lower bounds. */
+ *   5. state_pages counts the pages of each state; bounds are lower bounds.
+ *   6. A chunk in `open` has valid planes. A stale chunk is in `stale`. */
 #include "pages.h"
 
 #include <assert.h>
@@ -54,7 +55,10 @@ enum {
     CHILDREN_SHIFT = 3,
     CHUNK_SHIFT = 9, /* log2 of FALLOW__CHUNK_PAGES */
     BLOCK_LEVEL = 3, /* the level at which a node stands for a block */
-    BLOCK_CHUNKS = 512
+    BLOCK_CHUNKS = 512,
+    STALE = MIXED + 1,      /* a chunk's node: MIXED, but may promise more than there is */
+    STALE_SLOTS_LEAST = 16, /* chunks that may be stale: a search that settles all of them takes 0.1 ms */
+    STALE_SLOTS_MOST = 1024
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
@@ -111,21 +115,29 @@ static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, 
     return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
 }
 
+static inline node node_unpack(uint64_t word)
+{
+    return (node){
+        .start = word & PACKED_MASK,
+        .max = (word >> PACKED_BITS) & PACKED_MASK,
+        .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
+        .state = (unsigned)(word >> (3 * PACKED_BITS)),
+    };
+}
+
+static inline node node_unpack_wide(const wide_node *wide)
+{
+    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+}
+
 FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
     static inline node
     node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     if (level <= BLOCK_LEVEL) {
-        uint64_t word = *packed_place(pages, level, index);
-        return (node){
-            .start = word & PACKED_MASK,
-            .max = (word >> PACKED_BITS) & PACKED_MASK,
-            .end = (word >> (2 * PACKED_BITS)) & PACKED_MASK,
-            .state = (unsigned)(word >> (3 * PACKED_BITS)),
-        };
+        return node_unpack(*packed_place(pages, level, index));
     }
-    const wide_node *wide = wide_place(pages, level, index);
-    return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
+    return node_unpack_wide(wide_place(pages, level, index));
 }
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
@@ -160,29 +172,17 @@ typedef struct gathering {
     bool is_start_known;
 } gathering;
 
-static inline void gather(gathering *all, uint64_t size, uint64_t start, uint64_t max, uint64_t end)
+static inline void gather(gathering *all, uint64_t size, node part)
 {
-    all->run += start;
-    if (start == size) {
+    all->run += part.start;
+    if (part.start == size) {
         return;
     }
-    if (!all->is_start_known) {
-        all->start = all->run;
-        all->is_start_known = true;
-    }
+    all->start = all->is_start_known ? all->start : all->run;
+    all->is_start_known = true;
     all->max = all->run > all->max ? all->run : all->max;
-    all->max = max > all->max ? max : all->max;
-    all->run = end;
-}
-
-static inline node gathered(const gathering *all, unsigned state)
-{
-    return (node){
-        .start = all->is_start_known ? all->start : all->run,
-        .max = all->run > all->max ? all->run : all->max,
-        .end = all->run,
-        .state = state,
-    };
+    all->max = part.max > all->max ? part.max : all->max;
+    all->run = part.end;
 }
 
 /* A node from its children. Two loops, since this is most of what settling costs. */
@@ -190,33 +190,46 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
 {
     uint64_t child_pages = level_pages(level - 1);
     gathering all = {0};
+    unsigned state;
     bool is_uniform = true;
     if (level > BLOCK_LEVEL + 1) {
         const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
-        unsigned state = (unsigned)child->state;
+        state = (unsigned)child->state;
         for (unsigned i = 0; i < CHILDREN; i++, child++) {
-            gather(&all, child_pages, child->start, child->max, child->end);
+            gather(&all, child_pages, node_unpack_wide(child));
             is_uniform = is_uniform && child->state == state;
         }
-        return gathered(&all, is_uniform ? state : MIXED);
+    } else {
+        const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
+        uint64_t differ = 0;
+        for (unsigned i = 0; i < CHILDREN; i++) {
+            gather(&all, child_pages, node_unpack(word[i]));
+            differ |= word[i] ^ word[0];
+        }
+        state = node_unpack(word[0]).state;
+        is_uniform = differ >> (3 * PACKED_BITS) == 0;
     }
-    const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
-    unsigned state = (unsigned)(*word >> (3 * PACKED_BITS));
-    for (unsigned i = 0; i < CHILDREN; i++, word++) {
-        gather(&all, child_pages, *word & PACKED_MASK, (*word >> PACKED_BITS) & PACKED_MASK,
-               (*word >> (2 * PACKED_BITS)) & PACKED_MASK);
-        is_uniform = is_uniform && *word >> (3 * PACKED_BITS) == state;
-    }
-    return gathered(&all, is_uniform ? state : MIXED);
+    return (node){
+        .start = all.is_start_known ? all.start : all.run,
+        .max = all.run > all.max ? all.run : all.max,
+        .end = all.run,
+        .state = is_uniform && state < MIXED ? state : MIXED,
+    };
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
+
+/* A node has become uniform: what was known to be open may not be. */
+static inline void forget_open(fallow__pages *pages)
+{
+    memset(pages->open, 0, sizeof pages->open);
+}
 
 /* Write a uniform node's state one level down, so that a part of it can change. */
 static void node_open(fallow__pages *pages, unsigned level, uint64_t index)
 {
     node opened = node_load(pages, level, index);
-    if (opened.state == MIXED) {
+    if (opened.state >= MIXED) {
         return;
     }
     if (level == 0) {
@@ -264,36 +277,40 @@ static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settle
     }
 }
 
+/* Say of a chunk what its planes show. */
 static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
 {
-    node_pass_up(pages, chunk_index, chunk_summarise(chunk_place(pages, chunk_index)));
-}
-
-static void settle_all(fallow__pages *pages)
-{
-    for (unsigned slot = 0; slot < FALLOW__LATE_SLOTS; slot++) {
-        if (pages->late[slot] != 0) {
-            chunk_settle(pages, pages->late[slot] - 1);
-            pages->late[slot] = 0;
-        }
+    node settled = chunk_summarise(chunk_place(pages, chunk_index));
+    if (settled.state < MIXED) {
+        forget_open(pages);
     }
+    node_pass_up(pages, chunk_index, settled);
 }
 
-static inline bool chunk_is_late(const fallow__pages *pages, uint64_t chunk_index)
-{
-    return pages->late[chunk_index % FALLOW__LATE_SLOTS] == chunk_index + 1;
-}
-
-/* Is a chunk that is not late open all the same, so that its planes are valid? Asked from the root on: below a node
- * that is not open, storage may not be accessible. */
+/* Is a chunk open, so that its planes are valid? Asked from the root on: below a node that is not open, storage may not
+ * be accessible. */
 FALLOW_UNSYNCHRONISED
 static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
 {
     for (unsigned level = pages->levels; level-- > 0;) {
-        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state != MIXED) {
+        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state < MIXED) {
             return false;
         }
     }
+    return true;
+}
+
+/* The same, with a memory for the chunks that are asked for again and again. */
+static inline bool chunk_is_known_open(fallow__pages *pages, uint64_t chunk_index)
+{
+    uint32_t *known = &pages->open[chunk_index % FALLOW__OPEN_SLOTS];
+    if (*known == chunk_index + 1) {
+        return true;
+    }
+    if (!chunk_is_open(pages, chunk_index)) {
+        return false;
+    }
+    *known = (uint32_t)chunk_index + 1;
     return true;
 }
 
@@ -309,26 +326,75 @@ static inline void chunk_prefetch(const fallow__pages *pages, uint64_t chunk_ind
     }
 }
 
-static FALLOW_NOINLINE void chunk_make_late(fallow__pages *pages, uint64_t chunk_index)
-{
-    uint32_t *slot = &pages->late[chunk_index % FALLOW__LATE_SLOTS];
-    chunk_prefetch(pages, chunk_index);
-    if (*slot != 0) {
-        chunk_settle(pages, *slot - 1);
-    }
-    for (unsigned level = pages->levels; level-- > 0;) {
-        node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
-    }
-    *slot = (uint32_t)chunk_index + 1;
-}
-
-/* Make a chunk's planes valid and the chunk late: it may be changed now. */
+/* Make a chunk's planes valid: it may be changed now. */
 static inline chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
 {
-    if (!chunk_is_late(pages, chunk_index)) {
-        chunk_make_late(pages, chunk_index);
+    if (!chunk_is_known_open(pages, chunk_index)) {
+        chunk_prefetch(pages, chunk_index);
+        for (unsigned level = pages->levels; level-- > 0;) {
+            node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
+        }
     }
     return chunk_place(pages, chunk_index);
+}
+
+static inline bool chunk_is_stale(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return *packed_place(pages, 0, chunk_index) >> (3 * PACKED_BITS) == STALE;
+}
+
+/* A chunk becomes stale; the one that has been so longest is settled, if it still is and there are too many. */
+static FALLOW_NOINLINE void chunk_make_stale(fallow__pages *pages, uint64_t chunk_index)
+{
+    uint32_t *slot = &pages->stale[pages->stale_next++ & pages->stale_mask];
+    if (*slot != 0 && chunk_is_open(pages, *slot - 1) && chunk_is_stale(pages, *slot - 1)) {
+        chunk_settle(pages, *slot - 1);
+    }
+    *slot = (uint32_t)chunk_index + 1;
+    node here = node_load(pages, 0, chunk_index);
+    here.state = STALE;
+    node_store(pages, 0, chunk_index, here);
+}
+
+/* Pages of an open chunk have been taken. */
+static inline void chunk_taken(fallow__pages *pages, uint64_t chunk_index)
+{
+    if (!chunk_is_stale(pages, chunk_index)) {
+        chunk_make_stale(pages, chunk_index);
+    }
+}
+
+/* A chunk promises the free run [start, end), which it did not before. */
+static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
+{
+    node here = node_load(pages, 0, chunk_index);
+    here.max = end - start > here.max ? end - start : here.max;
+    if (start == 0 && end > here.start) {
+        here.start = end;
+    }
+    if (end == FALLOW__CHUNK_PAGES && end - start > here.end) {
+        here.end = end - start;
+    }
+    node_pass_up(pages, chunk_index, here);
+    /* A chunk that is wholly free is closed when the next one is: mostly it is used again before that. */
+    if (end - start == FALLOW__CHUNK_PAGES && pages->hollow != chunk_index + 1) {
+        uint64_t hollow = pages->hollow;
+        pages->hollow = chunk_index + 1;
+        if (hollow != 0 && chunk_is_open(pages, hollow - 1) &&
+            node_load(pages, 0, hollow - 1).start == FALLOW__CHUNK_PAGES) {
+            chunk_settle(pages, hollow - 1);
+        }
+    }
+}
+
+/* Pages of an open chunk have been freed, and are part of its free run [start, end) now. */
+static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
+{
+    node here = node_load(pages, 0, chunk_index);
+    if (end - start > here.max || (start == 0 && end > here.start) ||
+        (end == FALLOW__CHUNK_PAGES && end - start > here.end)) {
+        chunk_raise(pages, chunk_index, start, end);
+    }
 }
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
@@ -337,7 +403,7 @@ static inline chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
 static void node_uncount(fallow__pages *pages, unsigned level, uint64_t index)
 {
     node old = node_load(pages, level, index);
-    if (old.state != MIXED) {
+    if (old.state < MIXED) {
         pages->state_pages[old.state] -= level_pages(level);
         return;
     }
@@ -360,7 +426,7 @@ static inline bool transition_is_constant(transition change)
     return change == TRANSITION_TO(change & 7);
 }
 
-/* Apply a change to all pages of [first, end) that lie under a node. The node meets the range; no chunk is late. A node
+/* Apply a change to all pages of [first, end) that lie under a node. The node meets the range. A node
  * wholly inside is not looked into if it is uniform, or if all its pages end up alike. */
 static void node_change(fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end,
                         transition change)
@@ -369,11 +435,12 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
     uint64_t base = index * size;
     bool is_inside = first <= base && base + size <= end;
     unsigned old_state = node_load(pages, level, index).state;
-    if (is_inside && (old_state != MIXED || transition_is_constant(change))) {
+    if (is_inside && (old_state < MIXED || transition_is_constant(change))) {
         unsigned new_state = transition_of(change, old_state & 7);
         node_uncount(pages, level, index);
         pages->state_pages[new_state] += size;
         node_store(pages, level, index, node_uniform(level, new_state));
+        forget_open(pages);
         return;
     }
     node_open(pages, level, index);
@@ -383,6 +450,7 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
         chunk *c = chunk_place(pages, index);
         chunk_change(c, (unsigned)(first - base), (unsigned)(end - base), change, pages->state_pages);
         node_store(pages, level, index, chunk_summarise(c));
+        forget_open(pages);
         return;
     }
     uint64_t child_pages = level_pages(level - 1);
@@ -398,7 +466,7 @@ static unsigned piece_at(const fallow__pages *pages, uint64_t page, uint64_t *en
     for (unsigned level = pages->levels; level-- > 0;) {
         uint64_t size = level_pages(level);
         unsigned state = node_load(pages, level, page / size).state;
-        if (state != MIXED) {
+        if (state < MIXED) {
             *end_out = (page / size + 1) * size;
             return state;
         }
@@ -421,9 +489,9 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
         chunk_change(c, bit, bit + (unsigned)count, change, pages->state_pages);
+        chunk_settle(pages, first / FALLOW__CHUNK_PAGES);
         return;
     }
-    settle_all(pages);
     node_change(pages, pages->levels - 1, 0, first, first + count, change);
 }
 
@@ -506,12 +574,6 @@ static void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, 
     }
 }
 
-/* Is it certain, without a look at the run, that no bound needs lowering? */
-static inline bool bounds_are_low(const fallow__pages *pages, uint64_t first)
-{
-    return pages->bound_top <= first / FALLOW__CHUNK_PAGES * WORDS && pages->bound_top <= pages->bound[0];
-}
-
 static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
 {
     uint64_t word = first / FALLOW__CHUNK_PAGES * WORDS;
@@ -519,6 +581,8 @@ static void bounds_after_long_free(fallow__pages *pages, uint64_t first)
 }
 
 /* --- searching in the tree --------------------------------------------------------------------------------- */
+
+static unsigned node_states(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end);
 
 /* A search under way. Going up, `run` is where the free run that reaches the present place began; going down, where it
  * ended. */
@@ -558,7 +622,8 @@ static bool search_fits_down(search *s, uint64_t start)
     return true;
 }
 
-static bool search_chunk(search *s, uint64_t chunk_index)
+/* Look for the request in a chunk's planes. */
+static bool search_planes(search *s, uint64_t chunk_index)
 {
     uint64_t base = chunk_index * FALLOW__CHUNK_PAGES;
     uint64_t fits[WORDS];
@@ -590,6 +655,18 @@ static bool search_chunk(search *s, uint64_t chunk_index)
     return false;
 }
 
+/* The same; a chunk that has promised too much is settled. */
+static bool search_chunk(search *s, uint64_t chunk_index)
+{
+    if (search_planes(s, chunk_index)) {
+        return true;
+    }
+    if (chunk_is_stale(s->pages, chunk_index)) {
+        chunk_settle(s->pages, chunk_index);
+    }
+    return false;
+}
+
 static bool search_children_up(search *s, unsigned level, uint64_t index);
 
 /* Look at a node for the lowest fit, where `run` began before it or begins at it; leave in `run` where the free run at
@@ -613,6 +690,7 @@ static inline bool search_up(search *s, unsigned level, uint64_t index)
         if (level == 0 ? search_chunk(s, index) : search_children_up(s, level, index)) {
             return true;
         }
+        here = node_load(s->pages, level, index); /* something below may have been settled */
     }
     s->run = base + size - here.end;
     return false;
@@ -646,6 +724,7 @@ static inline bool search_down(search *s, unsigned level, uint64_t index)
         if (level == 0 ? search_chunk(s, index) : search_children_down(s, level, index)) {
             return true;
         }
+        here = node_load(s->pages, level, index);
     }
     s->run = base + here.start;
     return false;
@@ -661,74 +740,173 @@ static bool search_children_down(search *s, unsigned level, uint64_t index)
     return false;
 }
 
-static bool search_tree(fallow__pages *pages, const fallow__pages_request *request, uint64_t from, uint64_t *first_out)
-{
-    search s = {
-        .pages = pages,
-        .request = request,
-        .align = request->align > 1 ? request->align : 1,
-        .from = from,
-        .run = request->is_top_down ? pages_capacity(pages) : 0,
-    };
-    settle_all(pages);
-    bool is_found = request->is_top_down ? search_down(&s, pages->levels - 1, 0) : search_up(&s, pages->levels - 1, 0);
-    if (is_found) {
-        *first_out = s.found;
-    }
-    return is_found;
-}
-
-/* --- searching for one page -------------------------------------------------------------------------------- */
-
-/* A single page lies in one chunk, so that late chunks need not be settled to find it: their planes are looked at, and
- * the tree for all others. What the tree says of late chunks, and of the nodes above them, may be wrong in both
- * directions: too much leads to a look in vain, too little hides only what the planes have shown. */
-
-/* The lowest free page under a node in chunks that are not late, in [from, limit); limit if there is none. */
-static uint64_t page_in_tree(const fallow__pages *pages, unsigned level, uint64_t index, uint64_t from, uint64_t limit)
+/* Settle the stale chunks under a node that meet [first, end); whether there was one. */
+static bool node_settle(fallow__pages *pages, unsigned level, uint64_t index, uint64_t first, uint64_t end)
 {
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
-    if (base + size <= from || base >= limit) {
-        return limit;
-    }
-    node here = node_load(pages, level, index);
-    uint64_t lowest = from > base ? from : base;
-    if (here.state != MIXED) { /* nothing below it is late */
-        return here.max != 0 ? lowest : limit;
-    }
-    if (here.max == 0 || (level == 0 && chunk_is_late(pages, index))) {
-        return limit;
+    unsigned state = node_load(pages, level, index).state;
+    if (state < MIXED) {
+        return false;
     }
     if (level == 0) {
-        unsigned bit = chunk_next_free(chunk_place(pages, index), (unsigned)(lowest - base));
-        return bit < FALLOW__CHUNK_PAGES && base + bit < limit ? base + bit : limit;
-    }
-    for (unsigned i = 0; i < CHILDREN; i++) {
-        uint64_t found = page_in_tree(pages, level - 1, index * CHILDREN + i, from, limit);
-        if (found != limit) {
-            return found;
+        if (state == STALE) {
+            chunk_settle(pages, index);
         }
+        return state == STALE;
     }
-    return limit;
+    bool is_settled = false;
+    uint64_t child_pages = level_pages(level - 1);
+    first = first > base ? first : base;
+    end = end < base + size ? end : base + size;
+    for (uint64_t child = first / child_pages; child <= (end - 1) / child_pages; child++) {
+        is_settled = node_settle(pages, level - 1, child, first, end) || is_settled;
+    }
+    return is_settled;
 }
 
-/* The lowest free page from `from` on; page_count if there is none. */
-static uint64_t page_find(const fallow__pages *pages, uint64_t from)
+/* Is a place that nodes have promised there? If not, those that have promised too much are settled. */
+static bool promise_is_kept(fallow__pages *pages, uint64_t first, uint64_t count)
 {
-    uint64_t limit = pages->page_count;
-    for (unsigned slot = 0; slot < FALLOW__LATE_SLOTS; slot++) {
-        uint64_t base = (uint64_t)(pages->late[slot] - 1) * FALLOW__CHUNK_PAGES;
-        if (pages->late[slot] == 0 || base >= limit || base + FALLOW__CHUNK_PAGES <= from) {
-            continue;
+    unsigned states = node_states(pages, pages->levels - 1, 0, first, first + count);
+    if ((states & FALLOW__STATES_USED) == 0) {
+        return true;
+    }
+    bool is_settled = node_settle(pages, pages->levels - 1, 0, first, first + count);
+    FALLOW_ASSERT(is_settled);
+    (void)is_settled;
+    return false;
+}
+
+static bool search_tree(fallow__pages *pages, const fallow__pages_request *request, uint64_t from, uint64_t *first_out)
+{
+    for (;;) {
+        search s = {
+            .pages = pages,
+            .request = request,
+            .align = request->align > 1 ? request->align : 1,
+            .from = from,
+            .run = request->is_top_down ? pages_capacity(pages) : 0,
+        };
+        unsigned root = pages->levels - 1;
+        if (!(request->is_top_down ? search_down(&s, root, 0) : search_up(&s, root, 0))) {
+            return false;
         }
-        unsigned bit =
-            chunk_next_free(chunk_place(pages, pages->late[slot] - 1), from > base ? (unsigned)(from - base) : 0);
-        if (bit < FALLOW__CHUNK_PAGES && base + bit < limit) {
-            limit = base + bit;
+        if (promise_is_kept(pages, s.found, request->count)) {
+            *first_out = s.found;
+            return true;
         }
     }
-    return page_in_tree(pages, pages->levels - 1, 0, from, limit);
+}
+
+/* --- searching for a short run ------------------------------------------------------------------------------- */
+
+/* What a node promises, and where it is. */
+typedef struct spot {
+    uint64_t index;
+    unsigned level;
+    node node;
+} spot;
+
+/* The lowest node that is valid at a chunk: the chunk's own, if that is open, or a uniform one. */
+static inline spot spot_of(fallow__pages *pages, uint64_t chunk_index)
+{
+    spot here = {.index = chunk_index};
+    if (!chunk_is_known_open(pages, chunk_index)) {
+        for (here.level = pages->levels - 1; here.level > 0; here.level--) {
+            here.index = chunk_index >> (CHILDREN_SHIFT * here.level);
+            if (node_load(pages, here.level, here.index).state < MIXED) {
+                break;
+            }
+        }
+        here.index = chunk_index >> (CHILDREN_SHIFT * here.level);
+    }
+    here.node = node_load(pages, here.level, here.index);
+    return here;
+}
+
+/* What a search for a short run has found: seen in the planes, promised by nodes, or nothing. */
+typedef enum finding {
+    FOUND_NOTHING,
+    FOUND_PROMISE,
+    FOUND_EXACTLY
+} finding;
+
+/* The lowest fit of up to 64 pages from a word on, where no such run starts below it. Not from the root: it is near
+ * mostly, so the search begins beside the place and climbs only as far as it must. `run` is where the free run that
+ * reaches the present node began, by the promises. */
+static finding search_near(fallow__pages *pages, unsigned count, uint64_t from_word, uint64_t *first_out)
+{
+    spot here = spot_of(pages, from_word / WORDS);
+    uint64_t run = from_word * 64;
+    if (here.node.state < MIXED) {
+        *first_out = run;
+        if (here.node.max != 0) {
+            return FOUND_EXACTLY;
+        }
+        run = (here.index + 1) * level_pages(here.level);
+    } else {
+        const chunk *c = chunk_place(pages, here.index);
+        unsigned bit = chunk_find_short(c, from_word % WORDS, count);
+        *first_out = here.index * FALLOW__CHUNK_PAGES + bit;
+        if (bit < FALLOW__CHUNK_PAGES) {
+            return FOUND_EXACTLY;
+        }
+        uint64_t tail = here.index * FALLOW__CHUNK_PAGES + chunk_free_tail(c);
+        run = tail > run ? tail : run;
+    }
+    for (;;) {
+        while (here.index % CHILDREN == CHILDREN - 1) {
+            here.index /= CHILDREN;
+            here.level++;
+        }
+        if (here.level >= pages->levels - 1) {
+            return FOUND_NOTHING;
+        }
+        /* what is behind it among its siblings, then below the one that promises enough */
+        uint64_t size = level_pages(here.level);
+        const uint64_t *packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index) : NULL;
+        for (uint64_t left = CHILDREN - 1 - here.index % CHILDREN; left > 0; left--) {
+            uint64_t base = ++here.index * size;
+            here.node = packed != NULL ? node_unpack(*++packed) : node_load(pages, here.level, here.index);
+            if (base + here.node.start >= run + count) {
+                *first_out = run;
+                return FOUND_PROMISE;
+            }
+            if (here.node.start == size) {
+                continue;
+            }
+            if (here.node.max < count) {
+                run = base + size - here.node.end;
+                continue;
+            }
+            if (here.level > 0) {
+                here.index = here.index * CHILDREN - 1; /* in front of its first child */
+                here.level--;
+                left = CHILDREN + 1;
+                size = level_pages(here.level);
+                packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index + 1) - 1 : NULL;
+                continue;
+            }
+            unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
+            *first_out = base + bit;
+            if (bit < FALLOW__CHUNK_PAGES) {
+                return FOUND_EXACTLY;
+            }
+            chunk_settle(pages, here.index); /* it has promised too much */
+            run = base + size - node_load(pages, 0, here.index).end;
+        }
+    }
+}
+
+static bool search_short(fallow__pages *pages, unsigned count, uint64_t from_word, uint64_t *first_out)
+{
+    for (;;) {
+        finding found = search_near(pages, count, from_word, first_out);
+        if (found != FOUND_PROMISE || promise_is_kept(pages, *first_out, count)) {
+            return found != FOUND_NOTHING;
+        }
+    }
 }
 
 static uint64_t free_pages(const fallow__pages *pages)
@@ -757,22 +935,8 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
         uint64_t bound_page = request->is_top_down ? 0 : bound * 64;
         return search_tree(pages, request, request->from > bound_page ? request->from : bound_page, first_out);
     }
-    uint64_t chunk_index = bound / WORDS;
-    if (request->count <= 64 && chunk_is_late(pages, chunk_index)) {
-        unsigned bit = chunk_find_short(chunk_place(pages, chunk_index), bound % WORDS, (unsigned)request->count);
-        if (bit < FALLOW__CHUNK_PAGES) {
-            *first_out = chunk_index * FALLOW__CHUNK_PAGES + bit;
-            bound_raise(pages, size_class, request->count, *first_out / 64);
-            return true;
-        }
-    }
-    bool is_found;
-    if (request->count == 1) {
-        *first_out = page_find(pages, bound * 64);
-        is_found = *first_out < pages->page_count;
-    } else {
-        is_found = search_tree(pages, request, bound * 64, first_out);
-    }
+    bool is_found = request->count <= 64 ? search_short(pages, (unsigned)request->count, bound, first_out)
+                                         : search_tree(pages, request, bound * 64, first_out);
     if (!is_found) {
         bound_raise(pages, size_class, request->count, bound_end(pages));
         return false;
@@ -798,7 +962,7 @@ static unsigned node_states(const fallow__pages *pages, unsigned level, uint64_t
     uint64_t size = level_pages(level);
     uint64_t base = index * size;
     unsigned state = node_load(pages, level, index).state;
-    if (state != MIXED) {
+    if (state < MIXED) {
         return FALLOW__STATES(state);
     }
     first = first > base ? first : base;
@@ -817,7 +981,7 @@ static unsigned node_states(const fallow__pages *pages, unsigned level, uint64_t
 unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
-    if (is_in_one_chunk(first, count) && chunk_is_late(pages, first / FALLOW__CHUNK_PAGES)) {
+    if (is_in_one_chunk(first, count) && chunk_is_known_open(pages, first / FALLOW__CHUNK_PAGES)) {
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         return chunk_states(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, bit + (unsigned)count);
     }
@@ -834,7 +998,7 @@ static uint64_t node_next(const fallow__pages *pages, unsigned level, uint64_t i
     uint64_t lowest = from > base ? from : base;
     uint64_t end = limit < base + size ? limit : base + size;
     unsigned state = node_load(pages, level, index).state;
-    if (state != MIXED) {
+    if (state < MIXED) {
         return (states & FALLOW__STATES(state)) != 0 ? lowest : limit;
     }
     if (level > 0) {
@@ -858,7 +1022,7 @@ static uint64_t node_last(const fallow__pages *pages, unsigned level, uint64_t i
     uint64_t base = index * size;
     uint64_t highest = (below < base + size ? below : base + size) - 1;
     unsigned state = node_load(pages, level, index).state;
-    if (state != MIXED) {
+    if (state < MIXED) {
         return (states & FALLOW__STATES(state)) != 0 ? highest : UINT64_MAX;
     }
     if (level > 0) {
@@ -898,7 +1062,7 @@ bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned sta
 uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (chunk_is_late(pages, chunk_index)) {
+    if (chunk_is_known_open(pages, chunk_index)) {
         const chunk *c = chunk_place(pages, chunk_index);
         unsigned bit = first % FALLOW__CHUNK_PAGES + 1;
         for (unsigned word = bit / 64; word < WORDS; word++) {
@@ -958,6 +1122,20 @@ void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count
     range_change(pages, first, count, TRANSITION_TO(state));
 }
 
+unsigned fallow__pages_used_around(const fallow__pages *pages, uint64_t page)
+{
+    uint64_t chunk_index = page / FALLOW__CHUNK_PAGES;
+    uint64_t end;
+    if (!chunk_is_open(pages, chunk_index)) {
+        return (FALLOW__STATES(piece_at(pages, page, &end)) & FALLOW__STATES_USED) != 0 ? FALLOW__CHUNK_PAGES : 0;
+    }
+    unsigned count = 0;
+    for (unsigned word = 0; word < WORDS; word++) {
+        count += fallow__count_bits(chunk_place(pages, chunk_index)->used[word]);
+    }
+    return count;
+}
+
 void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed)
 {
     range_change(pages, first, count, is_committed ? TRANSITION_COMMIT : TRANSITION_DECOMMIT);
@@ -969,65 +1147,54 @@ void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t 
  * above: where the run lies in one chunk, a few operations on one or two words of each plane do. Where that is not so,
  * nothing is changed, and the caller goes the long way. */
 
-/* Where a short run starts. */
-typedef struct short_place {
-    chunk *chunk;
-    uint64_t first;
-} short_place;
-
-/* The lowest free page, if it is accessible: then its block is, too, and its chunk may be opened here. */
-static FALLOW_NOINLINE bool short_find_page(fallow__pages *pages, uint64_t from, short_place *place_out)
+/* The lowest fit, where both its ends are open or accessible: only then it is known that their blocks are there. */
+static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t count, uint64_t *first_out)
 {
-    uint64_t end;
-    uint64_t page = page_find(pages, from);
-    if (page == pages->page_count || (piece_at(pages, page, &end) & 1) == 0) {
-        return false;
-    }
-    *place_out = (short_place){chunk_open(pages, page / FALLOW__CHUNK_PAGES), page};
-    return true;
-}
-
-/* The lowest fit, if it lies in one chunk and begins with an accessible page. */
-static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t count, short_place *place_out)
-{
-    uint64_t end;
-    uint64_t first;
     fallow__pages_request request = {.count = count};
-    if (!fallow__pages_find(pages, &request, &first) || first % FALLOW__CHUNK_PAGES + count > FALLOW__CHUNK_PAGES) {
+    if (!fallow__pages_find(pages, &request, first_out)) {
         return false;
     }
-    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (!chunk_is_late(pages, chunk_index) && !chunk_is_open(pages, chunk_index) &&
-        (piece_at(pages, first, &end) & 1) == 0) {
-        return false; /* its block may not be there */
+    uint64_t end;
+    uint64_t last = *first_out + count - 1;
+    bool is_open = chunk_is_known_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    bool is_one = is_in_one_chunk(*first_out, count);
+    if (is_open && is_one) {
+        return true;
     }
-    *place_out = (short_place){chunk_open(pages, first / FALLOW__CHUNK_PAGES), first};
+    if ((!is_open && (piece_at(pages, *first_out, &end) & 1) == 0) ||
+        (!is_one && !chunk_is_known_open(pages, last / FALLOW__CHUNK_PAGES) &&
+         (piece_at(pages, last, &end) & 1) == 0)) {
+        return false;
+    }
+    (void)chunk_open(pages, *first_out / FALLOW__CHUNK_PAGES);
+    (void)chunk_open(pages, last / FALLOW__CHUNK_PAGES);
     return true;
 }
 
-/* The lowest fit of up to 64 pages, if it is found easily: in the late chunk at the bound of its size, best of all. */
-static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, short_place *place_out)
+/* The lowest fit of up to 64 pages, if it is found easily: in the chunk at the bound of its size, best of all. */
+static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, uint64_t *first_out)
 {
     /* the bound of its own class will do: where that of a shorter run is higher, a search raises this one too */
     uint64_t word = pages->bound[size_class];
     uint64_t chunk_index = word / WORDS;
-    if (!chunk_is_late(pages, chunk_index) || count < pages->bound_pages[size_class]) {
-        return short_find_in_tree(pages, count, place_out);
+    if (count < pages->bound_pages[size_class] || chunk_index >= pages->chunk_count ||
+        !chunk_is_known_open(pages, chunk_index)) {
+        return short_find_in_tree(pages, count, first_out);
     }
-    chunk *c = chunk_place(pages, chunk_index);
+    const chunk *c = chunk_place(pages, chunk_index);
     do {
         uint64_t used = c->used[word % WORDS];
         uint64_t fits = word_runs(~used, (unsigned)count);
         if (fits != 0) {
-            *place_out = (short_place){c, word * 64 + fallow__lowest_bit(fits)};
+            *first_out = word * 64 + fallow__lowest_bit(fits);
             return true;
         }
         /* a run that begins at the end of this word may be lower than one in the next */
         if (count > 1 && used >> 63 == 0) {
-            return short_find_in_tree(pages, count, place_out);
+            break;
         }
     } while (++word % WORDS != 0);
-    return count == 1 ? short_find_page(pages, word * 64, place_out) : short_find_in_tree(pages, count, place_out);
+    return short_find_in_tree(pages, count, first_out);
 }
 
 bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count)
@@ -1039,52 +1206,68 @@ bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count)
     return count >= pages->bound_pages[size_class] && pages->bound[size_class] >= bound_end(pages);
 }
 
+/* The part of a short run that lies in one word, which follows the first one or is it. */
+typedef struct word_part {
+    chunk *chunk;
+    unsigned word;
+    uint64_t pages;
+} word_part;
+
+/* The parts of a run of up to 64 pages: `second.pages` is 0 if it lies in one word. */
+static inline void short_parts(const fallow__pages *pages, uint64_t first, uint64_t count, word_part *first_out,
+                               word_part *second_out)
+{
+    uint64_t start = (uint64_t)1 << (first % 64);
+    uint64_t second = first / 64 + 1;
+    bool is_one = first % 64 + count <= 64;
+    *first_out = (word_part){chunk_place(pages, first / FALLOW__CHUNK_PAGES), first / 64 % WORDS,
+                             (start << (count - 1) << 1) - start};
+    *second_out = (word_part){first_out->chunk, 0, 0};
+    if (!is_one) {
+        *second_out = (word_part){chunk_place(pages, second / WORDS), second % WORDS,
+                                  fallow__mask(0, (unsigned)(first % 64 + count - 64))};
+    }
+}
+
 bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
 {
-    short_place place;
+    uint64_t first;
     unsigned size_class = class_of(count);
-    if (count > 64 || !short_find(pages, size_class, count, &place)) {
+    if (count > 64 || !short_find(pages, size_class, count, &first)) {
         return false;
     }
-    chunk *c = place.chunk;
-    unsigned bit = place.first % FALLOW__CHUNK_PAGES;
-    unsigned word = bit / 64;
-    uint64_t start = (uint64_t)1 << (bit % 64);
-    uint64_t run = (start << (count - 1) << 1) - start; /* what lies in the first word of it */
-    uint64_t rest = bit % 64 + count > 64 ? fallow__mask(0, (unsigned)(bit % 64 + count - 64)) : 0;
-    uint64_t old = c->mark[word] & run;
-    uint64_t none = run & ~c->have[word];
-    bool is_old = old != 0;
-    bool is_zero = old != run;
-    if (rest != 0) {
-        uint64_t old_rest = c->mark[word + 1] & rest;
-        none |= rest & ~c->have[word + 1];
-        is_old = is_old || old_rest != 0;
-        is_zero = is_zero || old_rest != rest;
-    }
-    if (none != 0 || (is_old && is_zero)) {
+    word_part low;
+    word_part high;
+    short_parts(pages, first, count, &low, &high);
+    uint64_t old = low.chunk->mark[low.word] & low.pages;
+    uint64_t old_high = high.chunk->mark[high.word] & high.pages;
+    uint64_t none = (low.pages & ~low.chunk->have[low.word]) | (high.pages & ~high.chunk->have[high.word]);
+    bool is_old = (old | old_high) != 0;
+    if (none != 0 || (is_old && (old != low.pages || old_high != high.pages))) {
         return false;
     }
-    c->used[word] |= run;
-    c->mark[word] ^= old ^ start; /* the first page only */
-    if (rest != 0) {
-        c->used[word + 1] |= rest;
-        c->mark[word + 1] &= ~rest;
+    low.chunk->used[low.word] |= low.pages;
+    low.chunk->mark[low.word] ^= old ^ (low.pages & (0 - low.pages)); /* the first page only */
+    high.chunk->used[high.word] |= high.pages;
+    high.chunk->mark[high.word] &= ~high.pages;
+    chunk_taken(pages, first / FALLOW__CHUNK_PAGES);
+    if (low.chunk != high.chunk) {
+        chunk_taken(pages, first / FALLOW__CHUNK_PAGES + 1);
     }
     pages->state_pages[is_old ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
     pages->state_pages[FALLOW__START]++;
     pages->state_pages[FALLOW__REST] += count - 1;
-    if (place.first / 64 != pages->bound[size_class]) {
-        bound_raise(pages, size_class, count, place.first / 64);
+    if (first / 64 != pages->bound[size_class]) {
+        bound_raise(pages, size_class, count, first / 64);
     }
-    *first_out = place.first;
+    *first_out = first;
     *is_zero_out = !is_old;
     return true;
 }
 
 uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned most, uint64_t *zero_out)
 {
-    chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES); /* late, and so open */
+    chunk *c = chunk_place(pages, page / FALLOW__CHUNK_PAGES); /* open, and stale */
     unsigned word = page / 64 % WORDS;
     uint64_t free_pages = ~c->used[word] & (~(uint64_t)0 << (page % 64));
     uint64_t none = free_pages & ~c->have[word];
@@ -1139,68 +1322,22 @@ static inline bool chunk_has_run(const volatile chunk *c, unsigned bit, unsigned
     return true;
 }
 
-/* Does a chunk's node still say what is true, now that pages of it are part of the free run [start, end)? What a free
- * run does to a summary is known without looking at the planes, and where others are as long, it is nothing. */
-static inline bool chunk_node_holds(const fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
-{
-    return start != 0 && end != FALLOW__CHUNK_PAGES && end - start <= node_load(pages, 0, chunk_index).max;
-}
-
-bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
-{
-    unsigned bit = first % FALLOW__CHUNK_PAGES;
-    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (count >= FALLOW__CHUNK_PAGES - bit) {
-        return false; /* what is behind it is in another chunk: the long way looks */
-    }
-    /* The first of several frees in a chunk may leave its node as it is. If more come, the chunk is made late. */
-    bool is_late = chunk_is_late(pages, chunk_index);
-    if (!is_late && (chunk_index == pages->freed_last || !chunk_is_open(pages, chunk_index))) {
-        (void)chunk_open(pages, chunk_index);
-        is_late = true;
-    }
-    pages->freed_last = chunk_index;
-    chunk *c = chunk_place(pages, chunk_index);
-    unsigned end = bit + (unsigned)count;
-    bool is_run = bit % 64 + count < 64 ? word_has_run(c, bit, (unsigned)count) : chunk_has_run(c, bit, end, true);
-    if (!is_run) {
-        return false;
-    }
-    for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
-        uint64_t run = word_range(word, bit, end);
-        c->used[word] ^= run;
-        c->mark[word] |= run;
-    }
-    pages->state_pages[FALLOW__START]--;
-    pages->state_pages[FALLOW__REST] -= count - 1;
-    pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    if (is_late && bounds_are_low(pages, first)) {
-        return true;
-    }
-    unsigned free_start = chunk_free_start(c, bit);
-    unsigned free_end = chunk_free_end(c, bit);
-    if (!is_late && !chunk_node_holds(pages, chunk_index, free_start, free_end)) {
-        chunk_make_late(pages, chunk_index);
-    }
-    bounds_after_short_free(pages, first - bit, free_start, free_end);
-    return true;
-}
-
 void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs)
 {
-    chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    chunk *c = chunk_place(pages, chunk_index);
     unsigned word = first / 64 % WORDS;
     unsigned count = fallow__count_bits(runs);
     FALLOW_ASSERT((runs & ~(c->used[word] & c->mark[word] & c->have[word])) == 0);
     c->used[word] &= ~runs;
     pages->state_pages[FALLOW__START] -= count;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    if (!bounds_are_low(pages, first)) {
-        /* one long run, for all it is known here: bounds may be lower than need be */
-        unsigned bit = word * 64;
-        bounds_after_short_free(pages, first - first % FALLOW__CHUNK_PAGES,
-                                chunk_free_start(c, bit + fallow__lowest_bit(runs)),
-                                chunk_free_end(c, bit + fallow__highest_bit(runs)));
+    while (runs != 0) {
+        unsigned start = chunk_free_start(c, word * 64 + fallow__lowest_bit(runs));
+        unsigned end = chunk_free_end(c, word * 64 + fallow__lowest_bit(runs));
+        chunk_freed(pages, chunk_index, start, end);
+        bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, start, end);
+        runs &= end < word * 64 + 64 ? ~(uint64_t)0 << (end % 64) : 0;
     }
 }
 
@@ -1228,12 +1365,47 @@ bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint
            (end != 0 ? chunk_has_run(next, 0, end, false) : (next->used[0] & ~next->mark[0] & 1) == 0);
 }
 
+/* Free [bit, end) of a chunk, which is a run or its part. */
+static inline void chunk_free_part(fallow__pages *pages, uint64_t chunk_index, unsigned bit, unsigned end)
+{
+    chunk *c = chunk_place(pages, chunk_index);
+    for (unsigned word = bit / 64; word <= (end - 1) / 64; word++) {
+        uint64_t run = word_range(word, bit, end);
+        c->used[word] &= ~run;
+        c->mark[word] |= run;
+    }
+    unsigned free_start = chunk_free_start(c, bit);
+    unsigned free_end = chunk_free_end(c, bit);
+    chunk_freed(pages, chunk_index, free_start, free_end);
+    bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, free_start, free_end);
+}
+
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    if (!fallow__pages_is_short_run(pages, first, count)) { /* where one is, its chunks are open */
+        return false;
+    }
+    pages->state_pages[FALLOW__START]--;
+    pages->state_pages[FALLOW__REST] -= count - 1;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (FALLOW__CHUNK_PAGES - bit < count) {
+        chunk_free_part(pages, chunk_index + 1, 0, (unsigned)count - (FALLOW__CHUNK_PAGES - bit));
+        count = FALLOW__CHUNK_PAGES - bit;
+    }
+    chunk_free_part(pages, chunk_index, bit, bit + (unsigned)count);
+    return true;
+}
+
 /* --- storage ----------------------------------------------------------------------------------------------- */
 
 /* Where each level lies, and how high the tree is. */
 typedef struct layout {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
     size_t planes_offset; /* in a block, behind its nodes */
+    size_t stale_offset;  /* in upper */
+    uint32_t stale_slots; /* a power of two */
     size_t upper_bytes;
     unsigned levels;
 } layout;
@@ -1261,9 +1433,15 @@ static void layout_for(uint64_t page_count, layout *layout_out)
         layout_out->upper_bytes += (size_t)fallow__align_up(nodes, CHILDREN) * node_bytes;
         layout_out->levels++;
         if (nodes == 1) {
-            return;
+            break;
         }
     }
+    layout_out->stale_slots = STALE_SLOTS_LEAST;
+    while (layout_out->stale_slots < chunk_count && layout_out->stale_slots < STALE_SLOTS_MOST) {
+        layout_out->stale_slots *= 2;
+    }
+    layout_out->stale_offset = layout_out->upper_bytes;
+    layout_out->upper_bytes += layout_out->stale_slots * sizeof(uint32_t);
 }
 
 void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out)
@@ -1297,6 +1475,8 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     pages->blocks = blocks;
     pages->planes = pages->blocks + sizes.planes_offset;
     pages->block_bytes = plan->block_bytes;
+    pages->stale = (uint32_t *)(void *)(pages->upper + sizes.stale_offset);
+    pages->stale_mask = sizes.stale_slots - 1;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
         pages->bound_pages[size_class] = class_pages_max(size_class);
@@ -1322,7 +1502,12 @@ typedef struct verification {
 static bool verify_chunk(verification *v, uint64_t index)
 {
     const chunk *c = chunk_place(v->pages, index);
-    if (!node_equal(chunk_summarise(c), node_load(v->pages, 0, index))) {
+    node here = node_load(v->pages, 0, index);
+    node exact = chunk_summarise(c);
+    bool is_promised = exact.start <= here.start && exact.max <= here.max && exact.end <= here.end;
+    /* a chunk that is wholly free stays open for a while */
+    bool is_same = exact.start == here.start && exact.max == here.max && exact.end == here.end;
+    if (here.state == STALE ? !is_promised : !is_same) {
         return false;
     }
     for (unsigned word = 0; word < WORDS; word++) {
@@ -1349,7 +1534,7 @@ static bool verify_node(verification *v, unsigned level, uint64_t index)
         v->is_previous_used = (set & FALLOW__STATES_USED) != 0;
         return node_equal(here, node_uniform(level, here.state));
     }
-    if (here.state > MIXED) {
+    if (here.state > (level == 0 ? STALE : MIXED)) {
         return false;
     }
     if (level == 0) {
@@ -1386,7 +1571,6 @@ static bool verify_bounds(fallow__pages *pages)
 
 bool fallow__pages_verify(fallow__pages *pages)
 {
-    settle_all(pages);
     verification v = {.pages = pages};
     uint64_t capacity = pages_capacity(pages);
     if (pages->page_count < capacity &&

@@ -63,8 +63,8 @@ typedef enum fallow__page_state {
 /* Pages of one block: 512 chunks. */
 #define FALLOW__BLOCK_PAGES ((uint64_t)512 * FALLOW__CHUNK_PAGES)
 
-/* Chunks whose summary may be late: see pages.c. */
-#define FALLOW__LATE_SLOTS 16
+/* Chunks that are remembered to be open: see pages.c. */
+#define FALLOW__OPEN_SLOTS 16
 
 /* Size classes of the search bounds: 1 to 8, then two for each doubling up to 2^36: 8 + 2 * 33. */
 #define FALLOW__SIZE_CLASSES 74
@@ -87,11 +87,14 @@ typedef struct fallow__pages {
     size_t block_bytes;
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
-    uint32_t late[FALLOW__LATE_SLOTS];             /* chunk + 1, or 0 */
-    uint64_t freed_last;                           /* the chunk of the latest short free */
-    uint32_t bound[FALLOW__SIZE_CLASSES];          /* no run of bound_pages pages starts in a word below it */
-    uint64_t bound_pages[FALLOW__SIZE_CLASSES];    /* a size of the class */
-    uint32_t bound_top;                            /* no bound is above it */
+    uint32_t open[FALLOW__OPEN_SLOTS];             /* chunk + 1, or 0 */
+    uint32_t *stale;                               /* likewise; in the upper storage */
+    uint32_t stale_next;
+    uint32_t stale_mask;                        /* slots less 1 */
+    uint64_t hollow;                            /* the chunk + 1 that became wholly free last, or 0 */
+    uint32_t bound[FALLOW__SIZE_CLASSES];       /* no run of bound_pages pages starts in a word below it */
+    uint64_t bound_pages[FALLOW__SIZE_CLASSES]; /* a size of the class */
+    uint32_t bound_top;                         /* no bound is above it */
 } fallow__pages;
 
 /* What to look for. */
@@ -137,8 +140,8 @@ uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned m
 /* Free runs of a single page each, bits of the 64 pages from `first` on (block). */
 void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs);
 
-/* Free a whole run in one step, where that is simple (block). false: nothing has changed; it is a longer run, or not a
- * run at all. */
+/* Free a whole run in one step, where that is simple (block). false: nothing has changed; it is as long as a chunk or
+ * longer, or not a run at all. */
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count);
 
 /* Is this a whole committed run, shorter than a chunk? false: it is not, or cannot be told so easily.
@@ -161,6 +164,9 @@ void fallow__pages_set_free(fallow__pages *pages, uint64_t first, uint64_t count
 
 /* Say of a range inside one run that its pages are all committed now, or are not (block). */
 void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t count, bool is_committed);
+
+/* How many pages of the chunk around a page are used; those behind page_count are. */
+unsigned fallow__pages_used_around(const fallow__pages *pages, uint64_t page);
 
 /* Where the run that starts at `first` ends. */
 uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first);

@@ -49,14 +49,6 @@ static void sweep_next_part(fallow_arena *arena, sweep *s)
     s->below = s->part != NULL ? s->part->plan.page_count : 0;
 }
 
-static bool chunk_is_dense(part *p, uint64_t page)
-{
-    uint64_t first = fallow__align_down(page, FALLOW__CHUNK_PAGES);
-    uint64_t count = p->plan.page_count - first;
-    count = count < FALLOW__CHUNK_PAGES ? count : FALLOW__CHUNK_PAGES;
-    return fallow__range_count(&p->pages, first, count, FALLOW__STATES_USED) > DENSE_PAGES;
-}
-
 /* The next piece on the way down; false: the sweep is over, or enough was looked at for once. The turn is ours. */
 static bool sweep_next(fallow_arena *arena, piece *what_out)
 {
@@ -84,7 +76,8 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
         piece what = {.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
         bool is_whole_huge = s->is_in_parts && fallow__piece_widen(arena, &what);
         bool is_breaking = arena->huge_pages != 0 && s->is_in_parts && !is_whole_huge;
-        if ((is_breaking && s->is_patient) || (s->is_in_parts && s->spares_dense && chunk_is_dense(s->part, end - 1))) {
+        bool is_dense = s->is_in_parts && fallow__pages_used_around(&s->part->pages, end - 1) > DENSE_PAGES;
+        if ((is_breaking && s->is_patient) || (is_dense && s->spares_dense)) {
             s->has_spared = true;
             continue;
         }
