@@ -217,7 +217,7 @@ static void none_is_unsupported(void **state)
     assert_int_equal(error.code, ENOENT);
     fake_end();
     fake_begin(1u << OF_ALL);
-    fake.is_refusing_trigger = true; /* as without privileges before Linux 6.5 */
+    fake.is_refusing_trigger = true; /* as older kernels do without privileges */
     assert_int_equal(fallow__os_pressure_open(&pressure, &error), FALLOW_ERR_UNSUPPORTED);
     assert_true(error.code != 0);
     fake_end();

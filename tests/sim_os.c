@@ -815,6 +815,7 @@ void fallow__os_system(fallow_system *system_out)
     *system_out = (fallow_system){
         .page_bytes = page_bytes,
         .granularity_bytes = sim.granularity_bytes,
+        .large_page_bytes = sim.options.large_page_bytes,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
         .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],

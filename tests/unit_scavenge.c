@@ -237,6 +237,7 @@ static void small_pieces_together(void **state)
             if (is_trim) {
                 assert_int_equal(released_bytes, RUNS / 2 * page);
                 assert_int_equal(look().retained_bytes, 0);
+                assert_int_equal(look().released_lazy_bytes, purge == FALLOW_PURGE_FREE ? released_bytes : 0);
             } else {
                 assert_true(released_bytes >= (RUNS / 2 - 2) * page);
             }

@@ -30,7 +30,7 @@ enum {
     FALLOW__MADV_GUARD_REMOVE = 103,        /* Linux 6.13 */
     FALLOW__MADV_BOGUS = 12345,             /* no advice of any kernel */
     FALLOW__MAP_FIXED_NOREPLACE = 0x100000, /* Linux 4.17; before it, a hint */
-    FALLOW__PIDFD_SELF = -10001,            /* Linux 6.14: this process, PIDFD_SELF_THREAD_GROUP */
+    FALLOW__PIDFD_SELF = -10001,            /* this process, on kernels as new as 6.18; no descriptor of others */
     FALLOW__PR_SET_VMA = 0x53564d41,        /* Linux 5.17, if configured */
     FALLOW__PR_SET_VMA_ANON_NAME = 0
 };
