@@ -284,12 +284,8 @@ static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size
 }
 
 /* Take a run through this thread's cache; NONE: it has to be done otherwise. */
-static fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
+static FALLOW_NOINLINE fallow__item arena_take_cached_at(fallow_arena *arena, size_t index, size_t size_bytes)
 {
-    size_t index = fallow__cache_index(&arena->caches, size_bytes);
-    if (index >= arena->caches.bin_count) {
-        return FALLOW__ITEM_NONE;
-    }
     fallow__cache_enter();
     fallow__cache *cache = fallow__cache_recall(&arena->caches);
     fallow__item item = cache != NULL ? fallow__cache_take(cache, index) : FALLOW__ITEM_NONE;
@@ -305,6 +301,12 @@ static fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
         fallow__os_lock_release(&arena->lock);
     }
     return item;
+}
+
+static inline fallow__item arena_take_cached(fallow_arena *arena, size_t size_bytes)
+{
+    size_t index = fallow__cache_index(&arena->caches, size_bytes);
+    return index < arena->caches.bin_count ? arena_take_cached_at(arena, index, size_bytes) : FALLOW__ITEM_NONE;
 }
 
 fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, const fallow_run_options *options,

@@ -254,7 +254,7 @@ static node chunk_summarise(const chunk *c)
 }
 
 /* Where the free run around a free page of a chunk begins and ends, inside the chunk. */
-static unsigned chunk_free_start(const chunk *c, unsigned bit)
+static inline unsigned chunk_free_start(const chunk *c, unsigned bit)
 {
     unsigned word = bit / 64;
     uint64_t used = c->used[word] & (((uint64_t)1 << (bit % 64)) - 1);
@@ -267,7 +267,7 @@ static unsigned chunk_free_start(const chunk *c, unsigned bit)
     return word * 64 + fallow__highest_bit(used) + 1;
 }
 
-static unsigned chunk_free_end(const chunk *c, unsigned bit)
+static inline unsigned chunk_free_end(const chunk *c, unsigned bit)
 {
     unsigned word = bit / 64;
     uint64_t used = c->used[word] & (~(uint64_t)0 << (bit % 64));

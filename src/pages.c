@@ -40,7 +40,7 @@
  *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
  *   4. A REST page follows a used page.
  *   5. state_pages counts the pages of each state; bounds are lower bounds.
- *   6. A chunk in `open` has valid planes. A stale chunk is in `stale`. */
+ *   6. A chunk in `open` has valid planes; one in `busy`, too, and is stale. A stale chunk is in `stale`. */
 #include "pages.h"
 
 #include <assert.h>
@@ -223,6 +223,7 @@ static node node_combine(const fallow__pages *pages, unsigned level, uint64_t in
 static inline void forget_open(fallow__pages *pages)
 {
     memset(pages->open, 0, sizeof pages->open);
+    memset(pages->busy, 0, sizeof pages->busy);
 }
 
 /* Write a uniform node's state one level down, so that a part of it can change. */
@@ -281,6 +282,8 @@ static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settle
 static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
 {
     node settled = chunk_summarise(chunk_place(pages, chunk_index));
+    uint32_t *busy = &pages->busy[chunk_index % FALLOW__OPEN_SLOTS];
+    *busy = *busy == chunk_index + 1 ? 0 : *busy;
     if (settled.state < MIXED) {
         forget_open(pages);
     }
@@ -362,11 +365,27 @@ static inline void chunk_taken(fallow__pages *pages, uint64_t chunk_index)
     if (!chunk_is_stale(pages, chunk_index)) {
         chunk_make_stale(pages, chunk_index);
     }
+    pages->busy[chunk_index % FALLOW__OPEN_SLOTS] = (uint32_t)chunk_index + 1;
 }
 
-/* A chunk promises the free run [start, end), which it did not before. */
+/* Is a chunk known to be open and stale, so that pages of it may be taken without more ado? */
+static inline bool chunk_is_busy(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return pages->busy[chunk_index % FALLOW__OPEN_SLOTS] == chunk_index + 1;
+}
+
+/* A chunk promises the free run [start, end), which it did not before. If the one before that was raised, too, was the
+ * same, more will come: it promises everything, and becomes stale. */
 static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
+    if (pages->raised == chunk_index + 1 && end - start < FALLOW__CHUNK_PAGES) {
+        if (!chunk_is_stale(pages, chunk_index)) {
+            chunk_make_stale(pages, chunk_index);
+        }
+        node_pass_up(pages, chunk_index, (node){FALLOW__CHUNK_PAGES, FALLOW__CHUNK_PAGES, FALLOW__CHUNK_PAGES, STALE});
+        return;
+    }
+    pages->raised = chunk_index + 1;
     node here = node_load(pages, 0, chunk_index);
     here.max = end - start > here.max ? end - start : here.max;
     if (start == 0 && end > here.start) {
@@ -395,6 +414,12 @@ static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsig
         (end == FALLOW__CHUNK_PAGES && end - start > here.end)) {
         chunk_raise(pages, chunk_index, start, end);
     }
+}
+
+/* Does a chunk promise everything? */
+static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return (*packed_place(pages, 0, chunk_index) & PACKED_MASK) == FALLOW__CHUNK_PAGES;
 }
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
@@ -539,30 +564,41 @@ static inline void bound_raise(fallow__pages *pages, unsigned size_class, uint64
         if (pages->bound_top < word) {
             pages->bound_top = (uint32_t)word;
         }
+        if (pages->low_classes > size_class && pages->low_word < word) {
+            pages->low_classes = size_class;
+        }
     }
 }
 
 /* Pages have become free, as part of a free run of at most `count` pages that does not start in a word below this. */
-static void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
+static inline void bound_lower(fallow__pages *pages, uint64_t word, uint64_t count)
 {
-    if (word >= pages->bound_top) {
+    unsigned last_class = class_of(count);
+    if (word >= pages->bound_top || (word >= pages->low_word && last_class < pages->low_classes)) {
         return;
     }
-    unsigned last_class = class_of(count);
     for (unsigned size_class = 0; size_class <= last_class; size_class++) {
         if (pages->bound[size_class] > word) {
             pages->bound[size_class] = (uint32_t)word;
         }
     }
+    pages->low_word = (uint32_t)word;
+    pages->low_classes = last_class + 1;
     if (last_class == FALLOW__SIZE_CLASSES - 1) {
         pages->bound_top = (uint32_t)word;
     }
 }
 
+/* Is no bound above a word? */
+static inline bool bounds_are_low(const fallow__pages *pages, uint64_t word)
+{
+    return word >= pages->low_word && pages->low_classes == FALLOW__SIZE_CLASSES;
+}
+
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
  * the chunk may go on beyond it: how far is not looked up, but it cannot start below the lowest free page, which has a
  * bound of its own. */
-static void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, unsigned start, unsigned end)
+static inline void bounds_after_short_free(fallow__pages *pages, uint64_t chunk_first, unsigned start, unsigned end)
 {
     uint64_t lowest = (chunk_first + start) / 64;
     if (start == 0 && pages->bound[0] < lowest) {
@@ -772,9 +808,9 @@ static bool promise_is_kept(fallow__pages *pages, uint64_t first, uint64_t count
     if ((states & FALLOW__STATES_USED) == 0) {
         return true;
     }
-    bool is_settled = node_settle(pages, pages->levels - 1, 0, first, first + count);
-    FALLOW_ASSERT(is_settled);
-    (void)is_settled;
+    /* also in release builds: to search on in books that are wrong would not end */
+    FALLOW_REQUIRE(node_settle(pages, pages->levels - 1, 0, first, first + count), "fallow__pages_find", NULL,
+                   "the library's books are wrong: nobody has promised this");
     return false;
 }
 
@@ -1229,11 +1265,12 @@ static inline void short_parts(const fallow__pages *pages, uint64_t first, uint6
     }
 }
 
-bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+/* Any short run. */
+static FALLOW_NOINLINE bool short_take(fallow__pages *pages, unsigned size_class, uint64_t count, uint64_t *first_out,
+                                       bool *is_zero_out)
 {
     uint64_t first;
-    unsigned size_class = class_of(count);
-    if (count > 64 || !short_find(pages, size_class, count, &first)) {
+    if (!short_find(pages, size_class, count, &first)) {
         return false;
     }
     word_part low;
@@ -1262,6 +1299,35 @@ bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *fi
     }
     *first_out = first;
     *is_zero_out = !is_old;
+    return true;
+}
+
+bool fallow__pages_take_short(fallow__pages *pages, uint64_t count, uint64_t *first_out, bool *is_zero_out)
+{
+    if (count > 64) {
+        return false;
+    }
+    unsigned size_class = class_of(count);
+    uint64_t word = pages->bound[size_class];
+    if (!chunk_is_busy(pages, word / WORDS) || count < pages->bound_pages[size_class]) {
+        return short_take(pages, size_class, count, first_out, is_zero_out);
+    }
+    /* in the very word of the bound, most likely: then neither the bound changes nor what the chunk promises */
+    chunk *c = chunk_place(pages, word / WORDS);
+    uint64_t fits = word_runs(~c->used[word % WORDS], (unsigned)count);
+    uint64_t start = fits & (0 - fits);
+    uint64_t run = (start << (count - 1) << 1) - start;
+    uint64_t old = c->mark[word % WORDS] & run;
+    if (fits == 0 || (run & ~c->have[word % WORDS]) != 0 || (old != 0 && old != run)) {
+        return short_take(pages, size_class, count, first_out, is_zero_out);
+    }
+    c->used[word % WORDS] |= run;
+    c->mark[word % WORDS] ^= old ^ start;
+    pages->state_pages[old != 0 ? FALLOW__FREE_DIRTY : FALLOW__FREE_ZERO] -= count;
+    pages->state_pages[FALLOW__START]++;
+    pages->state_pages[FALLOW__REST] += count - 1;
+    *first_out = word * 64 + fallow__lowest_bit(fits);
+    *is_zero_out = old == 0;
     return true;
 }
 
@@ -1380,7 +1446,8 @@ static inline void chunk_free_part(fallow__pages *pages, uint64_t chunk_index, u
     bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, free_start, free_end);
 }
 
-bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+/* Any short run. */
+static FALLOW_NOINLINE bool short_free(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
     unsigned bit = first % FALLOW__CHUNK_PAGES;
@@ -1395,6 +1462,30 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
         count = FALLOW__CHUNK_PAGES - bit;
     }
     chunk_free_part(pages, chunk_index, bit, bit + (unsigned)count);
+    return true;
+}
+
+bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    chunk *c = chunk_place(pages, chunk_index);
+    if (bit % 64 + count >= 64 || !word_has_run(c, bit, (unsigned)count)) {
+        return short_free(pages, first, count);
+    }
+    uint64_t run = fallow__mask(bit % 64, (unsigned)count);
+    c->used[bit / 64] &= ~run;
+    c->mark[bit / 64] |= run;
+    pages->state_pages[FALLOW__START]--;
+    pages->state_pages[FALLOW__REST] -= count - 1;
+    pages->state_pages[FALLOW__FREE_DIRTY] += count;
+    if (chunk_promises_all(pages, chunk_index) && bounds_are_low(pages, (first - bit) / 64)) {
+        return true; /* nothing is promised, nor possible, that is not already */
+    }
+    unsigned start = chunk_free_start(c, bit);
+    unsigned end = chunk_free_end(c, bit + (unsigned)count);
+    chunk_freed(pages, chunk_index, start, end);
+    bounds_after_short_free(pages, first - bit, start, end);
     return true;
 }
 

@@ -87,14 +87,18 @@ typedef struct fallow__pages {
     size_t block_bytes;
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
-    uint32_t open[FALLOW__OPEN_SLOTS];             /* chunk + 1, or 0 */
-    uint32_t *stale;                               /* likewise; in the upper storage */
+    uint32_t busy[FALLOW__OPEN_SLOTS];
+    uint32_t open[FALLOW__OPEN_SLOTS]; /* chunk + 1, or 0 */
+    uint32_t *stale;                   /* likewise; in the upper storage */
     uint32_t stale_next;
     uint32_t stale_mask;                        /* slots less 1 */
+    uint64_t raised;                            /* the chunk + 1 that was made to promise more last, or 0 */
     uint64_t hollow;                            /* the chunk + 1 that became wholly free last, or 0 */
     uint32_t bound[FALLOW__SIZE_CLASSES];       /* no run of bound_pages pages starts in a word below it */
     uint64_t bound_pages[FALLOW__SIZE_CLASSES]; /* a size of the class */
     uint32_t bound_top;                         /* no bound is above it */
+    uint32_t low_word;                          /* the bounds of the first low_classes classes are not above this */
+    uint32_t low_classes;
 } fallow__pages;
 
 /* What to look for. */

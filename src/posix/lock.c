@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../bits.h"
 #include "posix.h"
 
 #if defined(__has_include)
@@ -57,17 +58,8 @@ static inline void pause_a_little(void)
 #endif
 }
 
-/* While the process has one thread, no mutex is needed, and glibc tells so: a flag stands for the lock then, which is a
- * quarter of the cost of an uncontended mutex. The holder may start a second thread before it releases (a callback
- * does): so whoever takes the mutex waits until the flag is down, and a release puts down what its acquire has put up.
- * Source: the GNU C Library manual, "Single-Threaded". A plain mutex has no error that a program could meet here. */
-void fallow__os_lock_acquire(fallow__os_lock *lock)
+static FALLOW_NOINLINE void acquire_mutex(fallow__posix_lock *ours)
 {
-    fallow__posix_lock *ours = fallow__posix_lock_of(lock);
-    if (IS_SINGLE_THREADED) {
-        atomic_store_explicit(&ours->is_flagged, true, memory_order_relaxed);
-        return;
-    }
     /* What the lock is held for is over in less time than it takes to sleep and be woken. */
     unsigned tries = 0;
     while (pthread_mutex_trylock(&ours->mutex) != 0) {
@@ -80,6 +72,20 @@ void fallow__os_lock_acquire(fallow__os_lock *lock)
     while (atomic_load_explicit(&ours->is_flagged, memory_order_acquire)) {
         sched_yield();
     }
+}
+
+/* While the process has one thread, no mutex is needed, and glibc tells so: a flag stands for the lock then, which is a
+ * quarter of the cost of an uncontended mutex. The holder may start a second thread before it releases (a callback
+ * does): so whoever takes the mutex waits until the flag is down, and a release puts down what its acquire has put up.
+ * Source: the GNU C Library manual, "Single-Threaded". A plain mutex has no error that a program could meet here. */
+void fallow__os_lock_acquire(fallow__os_lock *lock)
+{
+    fallow__posix_lock *ours = fallow__posix_lock_of(lock);
+    if (IS_SINGLE_THREADED) {
+        atomic_store_explicit(&ours->is_flagged, true, memory_order_relaxed);
+        return;
+    }
+    acquire_mutex(ours);
 }
 
 void fallow__os_lock_release(fallow__os_lock *lock)
