@@ -463,8 +463,9 @@ typedef struct fallow_arena_options {
  *
  * FALLOW_ARENA_LARGE_PAGES: all of reserve_bytes is taken from the system's large pages, at once and until the arena is
  * destroyed; so it should be what will be used, and not more than limit_bytes. Nothing of it is given back: trim passes
- * over it, decommit and runs of addresses only are FALLOW_ERR_UNSUPPORTED. Linux: the pool of vm.nr_hugepages; a child of
- * a fork that writes needs as much again (NO_FORK helps). Windows: the program must have enabled SeLockMemoryPrivilege.
+ * over it, decommit and runs of addresses only are FALLOW_ERR_UNSUPPORTED. Linux: the pool of vm.nr_hugepages; a child
+ * of a fork that writes needs as much again (NO_FORK helps). Windows: the program must have enabled
+ * SeLockMemoryPrivilege.
  * Where they cannot be had, ordinary pages are used, and large_pages_status of the stats tells why:
  * FALLOW_ERR_UNSUPPORTED there are none, _COMMIT not so many, _PERMISSION the privilege, _LIMIT the limit or
  * before_commit. Further reservations are of ordinary pages.

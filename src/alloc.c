@@ -166,8 +166,8 @@ static inline void *part_take_short(fallow_arena *arena, part *p, uint64_t count
     return page_address(arena, p, first);
 }
 
-/* The short way under a limit, with huge pages, and in newer parts: those are asked only where the older ones are known to have no such
- * run. */
+/* The short way under a limit, with huge pages, and in newer parts: those are asked only where the older ones are known
+ * to have no such run. */
 static FALLOW_NOINLINE void *arena_take_short_with_care(fallow_arena *arena, uint64_t count, bool *is_zero_out)
 {
     if (arena->limit_bytes != 0 && (count > 64 || !fits_limit(arena, pages_bytes(arena, count)))) {

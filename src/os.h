@@ -111,9 +111,10 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
 fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
                                bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out);
 
-/* The same for several ranges at once, each as if by itself, where the system has a call that is cheaper so. Returns how
- * many, from the first on, are given back: they read zero after DONTNEED. The next one may be given back in part, those
- * behind it have not changed, and none has failed: the others are asked for one by one. 0 where there is no such call. */
+/* The same for several ranges at once, each as if by itself, where the system has a call that is cheaper so. Returns
+ * how many, from the first on, are given back: they read zero after DONTNEED. The next one may be given back in part,
+ * those behind it have not changed, and none has failed: the others are asked for one by one. 0 where there is no such
+ * call. */
 size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
                              fallow_purge purge);
 
@@ -207,8 +208,8 @@ typedef struct fallow__os_pressure {
  * to be closed. */
 fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os_error *error_out);
 
-/* Sleep until memory is short: true, at most once a second. false: there is an end of it (fallow__os_pressure_end), from
- * now on. One thread. */
+/* Sleep until memory is short: true, at most once a second. false: there is an end of it (fallow__os_pressure_end),
+ * from now on. One thread. */
 bool fallow__os_pressure_wait(fallow__os_pressure *pressure);
 
 /* Nobody waits any more: any thread may say so. */

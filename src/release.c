@@ -2,7 +2,8 @@
  *
  * A piece is free pages of one state inside aligned RELEASE_BYTES. It is taken out under the lock, given back without
  * it, and put back in the state that came of it (arena.h, rule 4): others allocate meanwhile, but not from it. Small
- * pieces go several at a time: beside running threads most of what one costs is the system's word to their processors. */
+ * pieces go several at a time: beside running threads most of what one costs is the system's word to their
+ * processors. */
 #include "arena.h"
 #include "status.h"
 

@@ -15,11 +15,11 @@
  * committed, and looks once in FALLOW__LOOK_PAGES of them. Then, as its mode says, the thread that has come by gives a
  * piece back itself (ASSIST), or wakes the thread.
  *
- * The threads. One that works, for all arenas that want it. It goes round: asks each one to work, and sleeps until the first of them
- * has something to do again, or all of them have nothing: then until it is woken. It is started when it is first
- * woken, and ended and joined when the last arena that wants it goes. Another one sleeps until the system says that
- * memory is short, and then asks each arena that watches for it to give back all it can; it is there as long as one
- * watches.
+ * The threads. One that works, for all arenas that want it. It goes round: asks each one to work, and sleeps until the
+ * first of them has something to do again, or all of them have nothing: then until it is woken. It is started when it
+ * is first woken, and ended and joined when the last arena that wants it goes. Another one sleeps until the system says
+ * that memory is short, and then asks each arena that watches for it to give back all it can; it is there as long as
+ * one watches.
  *
  * Forks. All arenas are in one of two lists: those that a child of a fork has too, and those that it has not
  * (FALLOW_ARENA_NO_FORK; their memory is gone there, these links included). Before a fork each arena of the first list

@@ -2,9 +2,9 @@
  *
  * From the top, newest part first, in two passes: whole pieces of SCAVENGE_BYTES, which may be huge pages, then what is
  * left. A chunk that is nearly full is spared in one sweep and not in the next: what is free in it is likely to be
- * taken soon, and giving it back would break a huge page for little. In an arena of huge pages only whole ones go, unless
- * the program asks for more. Sweeps end at the bottom; the next one begins with
- * the next interval. scavenge.h says how much may stay and what giving back may cost. */
+ * taken soon, and giving it back would break a huge page for little. In an arena of huge pages only whole ones go,
+ * unless the program asks for more. Sweeps end at the bottom; the next one begins with the next interval. scavenge.h
+ * says how much may stay and what giving back may cost. */
 #include <limits.h>
 #include <stddef.h>
 
