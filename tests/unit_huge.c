@@ -75,7 +75,7 @@ static void create(fallow_arena_options options)
 
 static void begin(sim_options system, fallow_arena_options options)
 {
-    system.hook = note;
+    system.hook = options.scavenge != FALLOW_SCAVENGE_THREAD ? note : NULL; /* which is called from any thread */
     assert_true(sim_begin(&system));
     create(options);
 }
