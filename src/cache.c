@@ -103,18 +103,12 @@ static inline const fallow__item *stack_of(const fallow__cache *cache, size_t in
     return fallow__cache_item((fallow__cache *)(uintptr_t)cache, cache->bottoms[index]);
 }
 
-/* A value that no run has for a base, and no program hands in by chance. */
-static inline fallow__item barrier_of(const fallow__cache *cache)
-{
-    return (fallow__item)cache + 3;
-}
-
 /* Nothing above the top, which is here, is trusted from now on. */
 static inline void set_barrier_at(fallow__cache *cache, size_t index, stack_head *head, uint32_t top)
 {
     head->barrier = top;
     head->hint = top - ITEM_BYTES;
-    *fallow__cache_item(cache, top) = barrier_of(cache);
+    *fallow__cache_item(cache, top) = fallow__cache_barrier(cache);
     fallow__cache_bin_of(cache, index)->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
 }
 
@@ -619,7 +613,7 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .none = FALLOW__ITEM_NONE,
     };
     fallow__mark_set(&cache->mark, region, caches);
-    cache->stacks[0] = barrier_of(cache);
+    cache->stacks[0] = fallow__cache_barrier(cache);
     caches->first = cache;
     cache_own(cache);
 }

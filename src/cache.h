@@ -134,6 +134,12 @@ static inline const fallow__cache_bin *fallow__cache_bin_at(const fallow__cache 
     return fallow__cache_bin_of((fallow__cache *)(uintptr_t)cache, index);
 }
 
+/* What stands above the runs that are trusted: a value that no run has for a base, and no program hands in by chance. */
+static inline fallow__item fallow__cache_barrier(const fallow__cache *cache)
+{
+    return (fallow__item)cache + 3;
+}
+
 /* The bin for a size; not below bin_count if the size is 0 or larger than what is kept. */
 static inline size_t fallow__cache_index(const fallow__caches *caches, size_t size_bytes)
 {
@@ -189,6 +195,13 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
 /* The cache this thread remembers for an arena, which becomes its latest; NULL: none, or it has been taken away. Call
  * between enter and leave. */
 fallow__cache *fallow__cache_recall(const fallow__caches *caches);
+
+/* Are there runs above the top of a bin that are trusted? Call between enter and leave. */
+static inline bool fallow__cache_has_trusted(fallow__cache *cache, size_t index)
+{
+    uint32_t top = atomic_load_explicit(&fallow__cache_bin_of(cache, index)->top, memory_order_relaxed);
+    return *fallow__cache_item(cache, top) != fallow__cache_barrier(cache);
+}
 
 /* Put a run back that was taken from this bin not long ago, if that can be told without looking at the run. Up to
  * `search` runs are looked through. */

@@ -89,8 +89,9 @@ static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, 
     fallow__cache_enter();
     fallow__cache *cache =
         fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
-    bool is_put = cache != NULL && (fallow__cache_put_trusted(cache, index, base, search) ||
-                                    (arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base)));
+    bool is_put = cache != NULL && fallow__cache_has_trusted(cache, index) &&
+                  fallow__cache_put_trusted(cache, index, base, search);
+    is_put = is_put || (cache != NULL && arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base));
     fallow__cache_leave();
     if (!is_put) {
         arena_free_locked(arena, base, size_bytes, index);

@@ -26,9 +26,9 @@
  * mostly not even the lowest does. A run that is taken changes its chunk's planes only, and the chunk becomes *stale*:
  * its node may promise more than there is. So a node never promises too little. A search goes by the promises and looks
  * at the planes in the end; where they do not keep what was promised, it *settles* the chunk, which is summarised and
- * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once at
- * most, and often it is freed again before anybody asks. No more chunks are stale than are remembered (`stale`), so that
- * no search has too much to make up for.
+ * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once
+ * at most, and often it is freed again before anybody asks. No more chunks are stale than are remembered (`stale`), so
+ * that no search has too much to make up for.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
  * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the

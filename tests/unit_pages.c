@@ -438,6 +438,134 @@ static void a_piece_ends_at_its_limit(void **state)
     }
 }
 
+/* --- the short way ----------------------------------------------------------------------------------------- */
+
+/* A run taken the short way, of committed pages. */
+static uint64_t take_short(uint64_t count)
+{
+    uint64_t first;
+    bool is_zero;
+    assert_true(fallow__pages_take_short(&subject->pages, count, &first, &is_zero));
+    assert_true(fallow__pages_verify(&subject->pages));
+    return first;
+}
+
+static void give_short(uint64_t first, uint64_t count)
+{
+    assert_true(fallow__pages_free_short(&subject->pages, first, count));
+    assert_true(fallow__pages_verify(&subject->pages));
+}
+
+/* Runs of one size, end to end, over all of the arena. */
+static void fill(uint64_t page_count, uint64_t run_pages)
+{
+    make(page_count);
+    for (uint64_t first = 0; first < page_count; first += run_pages) {
+        take(first, run_pages);
+    }
+}
+
+static void what_is_freed_is_promised_at_once(void **state)
+{
+    (void)state;
+    fill(16 * CHUNK, 64);
+    give_short(2 * 64, 64);
+    assert_int_equal(take_short(50), 2 * 64); /* 14 pages are left, and the bound of all such sizes is here */
+    give_short(9 * CHUNK + 64, 64);
+    assert_int_equal(take_short(50), 9 * CHUNK + 64); /* which only the nodes above can tell */
+    assert_int_equal(FIND(.count = 15), -1);
+    assert_int_equal(FIND(.count = 14), 2 * 64 + 50);
+}
+
+static void a_promise_is_looked_into(void **state)
+{
+    (void)state;
+    fill(16 * CHUNK, 64);
+    give_short(5 * CHUNK - 64, 64); /* the end of a chunk, and the start of the next */
+    give_short(5 * CHUNK, 64);
+    assert_int_equal(take_short(40), 5 * CHUNK - 64);
+    assert_int_equal(take_short(10), 5 * CHUNK - 24);
+    assert_int_equal(take_short(60), 5 * CHUNK - 14); /* of both */
+    assert_int_equal(FIND(.count = 19), -1);
+    give_short(9 * CHUNK, 64);
+    assert_int_equal(FIND(.count = 19), 9 * CHUNK);
+    assert_int_equal(FIND(.count = 18), 5 * CHUNK + 46);
+    assert_int_equal(FIND(.count = 18, .is_top_down = true), 9 * CHUNK + 46);
+}
+
+static void runs_over_two_chunks_come_and_go(void **state)
+{
+    (void)state;
+    fill(16 * CHUNK, 32);
+    for (uint64_t chunk = 1; chunk < 16; chunk++) {
+        give_short(chunk * CHUNK - 32, 32);
+        give_short(chunk * CHUNK, 32);
+        assert_int_equal(take_short(20), chunk * CHUNK - 32);
+        assert_int_equal(take_short(44), chunk * CHUNK - 12);
+        assert_int_equal(FIND(.count = 1), -1);
+        give_short(chunk * CHUNK - 12, 44);
+        assert_false(fallow__pages_free_short(&subject->pages, chunk * CHUNK - 12, 44)); /* once */
+        assert_int_equal(FIND(.count = 44), chunk * CHUNK - 12);
+        assert_int_equal(take_short(44), chunk * CHUNK - 12);
+    }
+}
+
+static void a_chunk_that_was_looked_into_is_taken_from_again(void **state)
+{
+    (void)state;
+    fill(16 * CHUNK, 8);
+    give_short(3 * CHUNK + 64, 8);
+    give_short(9 * CHUNK, 8);
+    assert_int_equal(take_short(2), 3 * CHUNK + 64);
+    assert_int_equal(FIND(.count = 7, .align = 2), 9 * CHUNK); /* the lower chunk promises no more than it has now */
+    assert_int_equal(take_short(2), 3 * CHUNK + 66);
+    assert_int_equal(take_short(4), 3 * CHUNK + 68);
+    assert_int_equal(FIND(.count = 1), 9 * CHUNK);
+}
+
+/* Holes that grow page by page, upward and downward, from chunk to chunk: each new page is found with all before it. */
+static void holes_that_grow(void **state)
+{
+    (void)state;
+    for (int is_down = 0; is_down < 2; is_down++) {
+        fill(3 * CHUNK, 1);
+        for (uint64_t freed = 1; freed <= 2 * CHUNK; freed++) {
+            uint64_t lowest = is_down ? 3 * CHUNK - 100 - freed : 100;
+            give_short(is_down ? lowest : 100 + freed - 1, 1);
+            assert_int_equal(FIND(.count = freed), lowest);
+            assert_int_equal(FIND(.count = freed + 1), -1);
+        }
+        if (!is_down) {
+            teardown(NULL);
+        }
+    }
+}
+
+/* More chunks promise too much than are remembered to. */
+static void more_stale_chunks_than_are_remembered(void **state)
+{
+    (void)state;
+    enum {
+        CHUNKS = 3000
+    };
+    make((uint64_t)CHUNKS * CHUNK);
+    for (uint64_t chunk = 0; chunk < CHUNKS; chunk++) {
+        store_open(subject, chunk * CHUNK, CHUNK);
+        fallow__pages_take(&subject->pages, chunk * CHUNK, 10, true);
+        fallow__pages_take(&subject->pages, chunk * CHUNK + 10, CHUNK - 10, true);
+    }
+    for (uint64_t chunk = 0; chunk < CHUNKS; chunk++) {
+        uint64_t first;
+        bool is_zero;
+        assert_true(fallow__pages_free_short(&subject->pages, chunk * CHUNK, 10));
+        assert_true(fallow__pages_take_short(&subject->pages, 9, &first, &is_zero));
+        assert_int_equal(first, chunk * CHUNK);
+    }
+    assert_true(fallow__pages_verify(&subject->pages));
+    assert_int_equal(FIND(.count = 2), -1);
+    assert_int_equal(FIND(.count = 1), 9);
+}
+
 int main(void)
 {
     test_begin();
@@ -464,6 +592,12 @@ int main(void)
         CASE(uniform_nodes_are_opened_in_the_middle),
         CASE(ranges_are_walked_downward),
         CASE(a_piece_ends_at_its_limit),
+        CASE(what_is_freed_is_promised_at_once),
+        CASE(a_promise_is_looked_into),
+        CASE(runs_over_two_chunks_come_and_go),
+        CASE(a_chunk_that_was_looked_into_is_taken_from_again),
+        CASE(holes_that_grow),
+        CASE(more_stale_chunks_than_are_remembered),
     };
     int failed = 0;
     for (os_page_bytes = 4 << 10; os_page_bytes <= 64 << 10; os_page_bytes *= 4) {
