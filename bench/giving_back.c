@@ -427,8 +427,8 @@ static struct {
 } limited;
 
 /* The first one looks. The others together hold up to 61 of 64 MiB (54, where what they keep in their caches cannot be
- * taken from them: Wine): each claims what it takes before it does. So a refusal is always one too many: all that is not
- * claimed is free, and giving it back would have made room. */
+ * taken from them: Wine): each claims what it takes before it does. So a refusal is always one too many: all that is
+ * not claimed is free, and giving it back would have made room. */
 static bool claim(size_t size_bytes)
 {
     size_t claimed = atomic_load(&limited.claimed);

@@ -17,7 +17,10 @@ endif()
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_NAME libfallow-dev)
 set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_PACKAGE_MAINTAINER "the authors of fallow <fallow@example.invalid>")
+# Debian asks for an address, and the project has none: this one says so. Who gives packages to others puts his own.
+set(FALLOW_PACKAGER "The fallow project <no-address@fallow.invalid>" CACHE STRING "Maintainer of the Debian package: Name <address>")
+mark_as_advanced(FALLOW_PACKAGER)
+set(CPACK_DEBIAN_PACKAGE_MAINTAINER "${FALLOW_PACKAGER}")
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "A C library for programs that want much address space and little memory: it
 reserves huge ranges of addresses, backs them with memory as they are used,
 hands out runs of pages, and gives memory back.
@@ -33,4 +36,9 @@ else()
     set(CPACK_DEBIAN_PACKAGE_DEPENDS libc6)
 endif()
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+# The loader's cache is brought up to date once for all packages of an installation.
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/triggers "activate-noawait ldconfig\n")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/triggers)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/cmake/package_debian.cmake)
 include(CPack)

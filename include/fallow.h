@@ -35,6 +35,10 @@
  * fallow_last_failure() tells the cause. What only a bug of the caller can do (freeing twice, a foreign pointer, a
  * wrong size) stops the program with one line on stderr, in release builds too.
  *
+ * Parameters. `arena` is always a live arena, and anything else stops the program or worse:
+ *
+ *   arena   a live arena
+ *
  * Structs. Every options struct works as {0}, and each field says what 0 means. A pointer may be NULL only where its
  * line says "optional".
  *
@@ -85,13 +89,17 @@ extern "C" {
  * Returns  false to stop: the call that writes then ends with FALLOW_ERR_LIMIT, and "writer" as the limit's name */
 typedef bool (*fallow_writer)(void *context, const char *text, size_t bytes);
 
-/* The library's version as text, for example "0.1.0". Never NULL, never freed. */
+/* The library's version as text, for example "0.1.0".
+ *
+ * Returns  the text; never NULL, never freed
+ * Since    0.1 */
 FALLOW_API const char *fallow_version(void);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * Status: what the world refused, and why
  * ------------------------------------------------------------------------------------------------------------- */
 
+/* What a call came to. */
 typedef enum fallow_status {
     FALLOW_OK = 0,
     FALLOW_ERR_INVALID = -1,       /* an argument or option is out of its range; nothing was tried */
@@ -108,18 +116,24 @@ typedef enum fallow_status {
 
 /* The constant's spelling, for example "FALLOW_ERR_COMMIT"; "unknown fallow_status" for a value that is none.
  *
- * Threads  any thread; the text is never freed
+ *   status   any value
+ *
+ * Returns  the text; never NULL, never freed
+ * Threads  any thread
  * Since    0.1 */
 FALLOW_API const char *fallow_status_name(fallow_status status);
 
-/* One sentence that says what happened and what usually helps. Never NULL, never freed.
+/* One sentence that says what happened and what usually helps.
  *
+ *   status   any value
+ *
+ * Returns  the text; never NULL, never freed
  * Since    0.1 */
 FALLOW_API const char *fallow_status_message(fallow_status status);
 
 /* What fallow_last_failure() tells. */
 typedef struct fallow_failure {
-    fallow_status status;
+    fallow_status status;   /* what the call returned */
     const char *operation;  /* the public function that failed, for example "fallow_region_commit" */
     int64_t os_code;        /* errno or GetLastError(); 0 where the system was not asked */
     const void *base;       /* the address concerned; NULL where there is none */
@@ -179,6 +193,7 @@ typedef struct fallow_region {
     char name[FALLOW_NAME_BYTES]; /* as given; "" when none */
 } fallow_region;
 
+/* What fallow_region_reserve may be asked for. */
 typedef struct fallow_region_options {
     size_t align_bytes; /* base is a multiple of it; a power of two; 0 = the system's own alignment */
     void *hint;         /* where to try first; a multiple of the OS page; NULL = anywhere. The result may lie elsewhere
@@ -197,6 +212,7 @@ typedef enum fallow_purge {
     FALLOW_PURGE_DECOMMIT = 3 /* arenas only: given back now, with the commit charge; not accessible until used again */
 } fallow_purge;
 
+/* What may be done with committed pages. */
 typedef enum fallow_protection {
     FALLOW_PROTECTION_NONE = 0,
     FALLOW_PROTECTION_READ = 1,
@@ -226,6 +242,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_byte
 
 /* Give the whole reservation back; its addresses may be anyone's afterwards. The struct becomes {0}; releasing such a
  * struct does nothing.
+ *
+ *   region   a live reservation, or {0}
  *
  * Errors   FALLOW_ERR_MAP_COUNT, FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused;
  *          the region is as it was
@@ -294,6 +312,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_purge(const fallow_regio
 
 /* Change what may be done with committed pages; their contents stay. Parameters as for fallow_region_commit; the whole
  * range must be committed. Committing such pages again makes them readable and writable again.
+ *
+ *   protection   FALLOW_PROTECTION_*
  *
  * Errors   FALLOW_ERR_INVALID     as for fallow_region_commit; a protection that is none; Windows: not committed
  *          FALLOW_ERR_MAP_COUNT   vm.max_map_count
@@ -370,11 +390,12 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  * long enough, and for NO_GROW, limit_bytes and before_commit, which ask what the pages of a place are.
  * ------------------------------------------------------------------------------------------------------------- */
 
+/* An arena: made by fallow_arena_create, gone with fallow_arena_destroy. It lies in its own reservation. */
 typedef struct fallow_arena fallow_arena;
 
 /* A run of pages, as fallow_arena_alloc_run and fallow_arena_run_of tell it. */
 typedef struct fallow_run {
-    void *base;
+    void *base;        /* its lowest address; a multiple of the arena's page */
     size_t size_bytes; /* a whole number of the arena's pages: what was asked for, rounded up */
     bool is_zero;      /* every byte of it is known to be zero; exact: true means zero. run_of always says false */
 } fallow_run;
@@ -389,6 +410,7 @@ enum {
     FALLOW_RUN_NO_GROW = 1 << 4      /* only from memory that is committed already; else FALLOW_ERR_EXHAUSTED */
 };
 
+/* What fallow_arena_alloc_run may be asked for. */
 typedef struct fallow_run_options {
     size_t align_bytes; /* base is a multiple of it; a power of two; 0 = the arena's page */
     uint32_t flags;     /* FALLOW_RUN_* */
@@ -422,7 +444,7 @@ enum {
     FALLOW_ARENA_NO_DUMP = 1 << 4      /* as FALLOW_REGION_NO_DUMP */
 };
 
-/* {0} is a good arena. */
+/* What fallow_arena_create may be asked for. {0} is a good arena. */
 typedef struct fallow_arena_options {
     size_t reserve_bytes;      /* what runs can use; bookkeeping is reserved beside it. 0 = FALLOW_RESERVE, else 64 GiB,
                                   256 MiB on 32-bit systems, less where reserving costs (Wine, qemu) or RLIMIT_AS is
@@ -480,7 +502,9 @@ typedef struct fallow_arena_options {
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_create(const fallow_arena_options *options,
                                                               fallow_arena **arena_out);
 
-/* Destroy an arena with all its runs. NULL does nothing. No other call on the arena may be under way or come later. */
+/* Destroy an arena with all its runs. NULL does nothing. No other call on the arena may be under way or come later.
+ *
+ * Since    0.1 */
 FALLOW_API void fallow_arena_destroy(fallow_arena *arena);
 
 /* Take a run of pages: the lowest address at which it fits.
@@ -503,8 +527,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_alloc(fallow_arena *arena
 
 /* Take a run of pages with options: alignment, zeroed, addresses only, at the top, at an exact place.
  *
- *   options   optional; NULL is the same as {0}
- *   run_out   the run; is_zero tells whether every byte is known to be zero
+ *   size_bytes   as for fallow_arena_alloc
+ *   options      optional; NULL is the same as {0}
+ *   run_out      the run; is_zero tells whether every byte is known to be zero
  *
  * Errors   as fallow_arena_alloc; FALLOW_ERR_INVALID also for an alignment that is no power of two, an unaligned `at`,
  *          an unknown flag, UNCOMMITTED together with ZEROED or NO_GROW. An `at` outside the arena is
@@ -532,7 +557,8 @@ FALLOW_API void fallow_arena_free(fallow_arena *arena, void *base, size_t size_b
 
 /* Give many runs back at once, past the thread's cache: the arena is locked once.
  *
- *   runs    count of them; each as for fallow_arena_free, one with base NULL is passed over
+ *   runs    each as for fallow_arena_free; one with base NULL is passed over
+ *   count   how many
  *
  * Threads  any thread
  * Cost     as fallow_arena_free for each, without its lock
@@ -556,13 +582,15 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_extend(fallow_arena *aren
 
 /* Give back the end of a run. The first new_bytes, rounded up to whole pages, stay.
  *
- *   new_bytes   not 0, not more than old_bytes; anything else stops the program
+ *   base, old_bytes   as for fallow_arena_extend
+ *   new_bytes         not 0, not more than old_bytes; anything else stops the program
  *
  * Since    0.1 */
 FALLOW_API void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size_t new_bytes);
 
 /* Make one run into two, which are freed each for itself. No page moves or changes.
  *
+ *   base          the run's base; anything but a live run's base stops the program
  *   size_bytes    the run's size; a wrong one stops the program
  *   first_bytes   where the second run starts: a multiple of the arena's page, not 0, less than size_bytes; anything
  *                 else stops the program
@@ -588,12 +616,18 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_commit(fallow_arena *aren
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_decommit(fallow_arena *arena, void *base, size_t size_bytes);
 
-/* Tell whether an address lies where the arena's runs lie, in a live run or not. */
+/* Tell whether an address lies where the arena's runs lie, in a live run or not.
+ *
+ *   address   any address
+ *
+ * Returns  true if it does
+ * Since    0.1 */
 FALLOW_API bool fallow_arena_owns(const fallow_arena *arena, const void *address);
 
 /* Find the live run that holds an address; interior addresses too. A run that a thread keeps after it was freed is
  * found as well.
  *
+ *   address   any address
  *   run_out   its base and size; is_zero is false
  *
  * Errors   FALLOW_ERR_INVALID  the address is not in a live run of this arena
@@ -673,7 +707,7 @@ typedef enum fallow_retained {
 /* What was given back in one way, since the arena was created. */
 typedef struct fallow_given_back {
     uint64_t calls; /* of the system */
-    uint64_t bytes;
+    uint64_t bytes; /* that those calls gave back */
 } fallow_given_back;
 
 /* Where an arena's bytes are. All counted by page state; at every moment
@@ -708,16 +742,17 @@ typedef struct fallow_arena_stats {
     uint64_t pressure_trims;    /* how often it was trimmed because memory was short: fallow_pressure_watch */
     uint64_t os_ns;             /* time spent in commit and purge calls */
 
-    fallow_given_back by_dontneed; /* what purge_calls have given back, by how it was done */
-    fallow_given_back by_free;
-    fallow_given_back by_decommit;
-    size_t large_bytes; /* of reserved_bytes, what is in large pages */
-    fallow_status
-        large_pages_status;       /* why FALLOW_ARENA_LARGE_PAGES was not followed; FALLOW_OK: it was, or not given */
-    fallow_retained why_retained; /* what retained_bytes wait for */
+    fallow_given_back by_dontneed;    /* what purge_calls have given back, by how it was done: */
+    fallow_given_back by_free;        /* lazily; in force when the system takes it */
+    fallow_given_back by_decommit;    /* with the commit charge */
+    size_t large_bytes;               /* of reserved_bytes, what is in large pages */
+    fallow_status large_pages_status; /* why LARGE_PAGES was not followed; FALLOW_OK: it was, or it was not given */
+    fallow_retained why_retained;     /* what retained_bytes wait for */
 } fallow_arena_stats;
 
 /* Read the figures of one moment.
+ *
+ *   stats_out   the figures
  *
  * Cost     one pass over the reservations; extent_bytes looks for the highest page in use
  * Since    0.1 */
@@ -748,6 +783,21 @@ typedef enum fallow_stats_format {
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
                                                              fallow_writer write, void *context);
 
+/* Have arenas looked after around forks from now on. The first fallow_arena_create does the same; this is for programs
+ * and allocators that have handlers of their own (pthread_atfork).
+ *
+ * Before a fork fallow waits until no call in an arena is half done, and holds its locks; the parent and the child let
+ * go of them. Handlers that were registered later are called earlier before a fork, and later after it. So those that
+ * are registered after this call may use arenas, and take locks under which arenas are used; those that were registered
+ * before it may not: they would wait for ever.
+ *
+ * Errors   FALLOW_ERR_OS  the system has no memory for the handlers: children must leave this program's arenas alone
+ * Threads  any thread; once is enough
+ * Cost     some memory from malloc, where the C library needs it for handlers
+ * Source   pthread_atfork(3). Windows has no fork: nothing is done, and the result is FALLOW_OK
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_fork_register(void);
+
 /* Walk all bookkeeping and compare it with itself: summaries with bitmaps, counters with states.
  *
  * Returns  FALLOW_OK, or FALLOW_ERR_INVALID when something has overwritten it
@@ -769,7 +819,8 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  *   FALLOW_SCAVENGE=off|assist|thread       what FALLOW_SCAVENGE_DEFAULT means
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
+/* What this system allows, and what is in force. Limits are UINT64_MAX where there is none, figures 0 where the system
+ * does not tell. */
 typedef struct fallow_system {
     char os_name[64];                 /* for example "Linux 6.18.44" or "Windows 6.1.7601 (Wine 8.0)" */
     size_t page_bytes;                /* the OS page */
@@ -801,6 +852,8 @@ typedef struct fallow_system {
 
 /* Tell what this system allows and what is in force.
  *
+ *   system_out   filled in, whatever the system tells
+ *
  * Cost     some system calls; figures are read anew each time, probes run once
  * Since    0.1 */
 FALLOW_API void fallow_system_info(fallow_system *system_out);
@@ -815,7 +868,9 @@ typedef struct fallow_process {
     uint64_t map_count;           /* mappings */
 } fallow_process;
 
-/* Read them.
+/* Read the memory of this process as the system counts it.
+ *
+ *   process_out   the figures
  *
  * Errors   FALLOW_ERR_OS, FALLOW_ERR_PERMISSION   the system does not tell (no /proc)
  * Cost     some system calls; grows with the number of mappings

@@ -260,7 +260,7 @@ static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size
 {
     fallow__item items[FALLOW__CACHE_BATCH_MOST];
     unsigned wanted = fallow__cache_batch(cache, index, FALLOW__CACHE_BATCH_MOST);
-    unsigned fetched = 0;
+    unsigned fetched = fallow__depot_take(&arena->caches, index, items, wanted);
     while (fetched < wanted) {
         bool is_zero;
         void *base = arena_take_short(arena, count, &is_zero);

@@ -366,6 +366,9 @@ fallow_retained fallow__arena_why_retained(const fallow_arena *arena);
 /* Runs leave a cache: now they are free. */
 void fallow__arena_drop(void *context, const fallow__item *items, uint32_t count, size_t size_bytes);
 
+/* Runs leave a thread's cache, and may stay in the depot. */
+void fallow__arena_stash(void *context, const fallow__item *items, uint32_t count, size_t size_bytes);
+
 /* Take back what threads keep: all of it, or what others do. Where the system has no barrier for all threads, those
  * that run keep theirs. The lock is let go. */
 void fallow__arena_drain_caches(fallow_arena *arena, bool is_others_only);

@@ -21,6 +21,7 @@ static entry entries[FALLOW__ARENAS_LISTED];
 static size_t entry_count;
 static uint64_t last_id;
 static uint64_t unlisted_count;
+static bool is_told_of_forks;
 
 static void entry_remove(size_t index)
 {
@@ -57,7 +58,13 @@ static void list_begin(void)
 {
     fallow__os_lock_init(&list_lock);
     fallow__os_event_init(&viewer_left);
-    (void)fallow__os_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+    is_told_of_forks = fallow__os_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+bool fallow__arenas_follow_forks(void)
+{
+    fallow__os_run_once(&list_once, list_begin);
+    return is_told_of_forks;
 }
 
 static void list_acquire(void)

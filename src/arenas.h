@@ -22,6 +22,9 @@ void fallow__arenas_enter(fallow_arena *arena, const char *name, bool is_inherit
 /* It is about to be destroyed. Returns when nobody looks at it any more. */
 void fallow__arenas_leave(fallow_arena *arena);
 
+/* Have the list looked after around forks from now on; the first arena does it otherwise. false: the system cannot. */
+bool fallow__arenas_follow_forks(void);
+
 /* One arena, looked at: it is not destroyed before fallow__arenas_unview, which follows soon. */
 typedef struct fallow__arena_view {
     fallow_arena *arena;

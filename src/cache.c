@@ -31,6 +31,11 @@
  * Entries may name an arena that is gone, if the thread itself wrote them since; so they are compared before the cache
  * is touched, and a destroyed arena is forgotten by every thread that has a cache of it before its memory goes.
  *
+ * The depot. Runs that one thread frees and another takes would go through the bitmaps one by one. While more than one
+ * thread has a cache, one more stands between them, nobody's: used under the arena's lock, and never without. What a
+ * cache drops goes there first, a bin that is empty is filled from there first, and whoever takes back what threads
+ * keep empties it with the others.
+ *
  * Locks. One over all threads, for the lists of caches that threads have; taken before an arena's. */
 #include "cache.h"
 
@@ -58,7 +63,8 @@ enum {
     MISSES_BEFORE_CACHE = 8,       /* a thread that takes less is served from the arena */
     MISSES_AFTER_REFUSAL = 1024,   /* to be refused costs two system calls, and the arena's own way some 50 ns */
     STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
-    STACKS_BYTES_LEAST = 8 << 10
+    STACKS_BYTES_LEAST = 8 << 10,
+    DEPOT_SHARE = 4 /* what one thread may keep is four times what the depot may */
 };
 
 /* In front of a stack's NONE. */
@@ -349,7 +355,7 @@ void fallow__cache_empty(fallow__cache *cache, fallow__cache_drop *drop, void *c
         stack_drop(cache, index, count_of(cache, index), drop, context);
         head_of(cache, cache->bottoms[index])->batch = 0;
     }
-    cache->room_units = cache->caches->limit_units; /* as it is, but where a fork came between a stack and this */
+    cache->room_units = cache->limit_units; /* as it is, but where a fork came between a stack and this */
 }
 
 bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
@@ -450,7 +456,11 @@ void fallow__caches_in_child(fallow__caches *caches, fallow__cache_drop *drop, v
         } else if (cache->owner != NULL) {
             fallow__cache_empty(cache, drop, context);
             cache->owner = NULL;
+            caches->owners--;
         }
+    }
+    if (caches->depot != NULL) {
+        fallow__cache_empty(caches->depot, drop, context);
     }
 }
 
@@ -581,6 +591,7 @@ static void cache_own(fallow__cache *cache)
 {
     fallow__thread *here = &fallow__here;
     cache->owner = here;
+    cache->caches->owners++;
     cache->next_here = here->first;
     here->first = cache;
     cache_remember(cache);
@@ -589,7 +600,7 @@ static void cache_own(fallow__cache *cache)
 bool fallow__cache_adopt(fallow__caches *caches)
 {
     fallow__cache *cache = caches->first;
-    while (cache != NULL && cache->owner != NULL) {
+    while (cache != NULL && (cache->owner != NULL || cache == caches->depot)) {
         cache = cache->next;
     }
     if (cache != NULL) {
@@ -598,7 +609,7 @@ bool fallow__cache_adopt(fallow__caches *caches)
     return cache != NULL;
 }
 
-void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
+static void cache_init(fallow__caches *caches, const fallow_region *region)
 {
     fallow__cache *cache = region->base;
     uint32_t stacks_at = (uint32_t)(stacks_offset(caches) - offsetof(fallow__cache, stacks));
@@ -608,6 +619,7 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
         .stacks_end = (uint32_t)fallow__align_up(stacks_at, 8),
         .stacks_limit = stacks_at + (uint32_t)stacks_bytes(caches),
         .bottoms = (uint32_t *)(void *)((unsigned char *)cache + bottoms_offset(caches)),
+        .limit_units = caches->limit_units,
         .room_units = caches->limit_units,
         .region = *region,
         .none = FALLOW__ITEM_NONE,
@@ -615,7 +627,52 @@ void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
     fallow__mark_set(&cache->mark, region, caches);
     cache->stacks[0] = fallow__cache_barrier(cache);
     caches->first = cache;
-    cache_own(cache);
+}
+
+void fallow__cache_open(fallow__caches *caches, const fallow_region *region)
+{
+    cache_init(caches, region);
+    cache_own(caches->first);
+}
+
+bool fallow__depot_is_missed(const fallow__caches *caches)
+{
+    return fallow__depot_is_useful(caches) && caches->depot == NULL;
+}
+
+void fallow__depot_open(fallow__caches *caches, const fallow_region *region)
+{
+    cache_init(caches, region);
+    caches->depot = caches->first;
+    caches->depot->limit_units = caches->limit_units / DEPOT_SHARE;
+    caches->depot->room_units = caches->depot->limit_units;
+}
+
+uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, uint32_t count, size_t size_bytes)
+{
+    uint32_t done = 0;
+    uint32_t kept = 1;
+    size_t index = fallow__cache_index(caches, size_bytes);
+    bool is_open = caches->depot != NULL && fallow__depot_is_useful(caches);
+    while (is_open && done < count && kept != 0) { /* its stack grows step by step */
+        kept = fallow__cache_refill(caches->depot, index, items + done, count - done);
+        done += kept;
+    }
+    return done;
+}
+
+uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *items_out, uint32_t most)
+{
+    uint32_t taken = 0;
+    fallow__cache *depot = caches->depot;
+    while (depot != NULL && taken < most &&
+           (items_out[taken] = fallow__cache_take(depot, index)) != FALLOW__ITEM_NONE) {
+        taken++;
+    }
+    if (taken != 0) {
+        set_barrier(depot, index);
+    }
+    return taken;
 }
 
 _Static_assert(offsetof(fallow__cache, none) <= FALLOW__MARK_WITHIN_BYTES, "the mark is found");
@@ -640,6 +697,7 @@ void fallow__cache_disown(fallow__cache *cache)
 {
     (void)thread_forget(cache->owner, cache->caches);
     cache->owner = NULL;
+    cache->caches->owners--;
 }
 
 void fallow__caches_close(const fallow__caches *caches)

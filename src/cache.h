@@ -55,7 +55,8 @@ typedef struct fallow__cache {
     struct fallow__thread *owner;    /* NULL = idle: its thread has ended, another one may have it */
     struct fallow__cache *next;      /* of the same arena */
     struct fallow__cache *next_here; /* of the same thread */
-    size_t room_units;               /* what more may be kept, in units of 4 KiB */
+    size_t limit_units;              /* what is kept at most, in units of 4 KiB */
+    size_t room_units;               /* and what more may be */
     uint32_t stacks_end;             /* where the next stack goes, and where the room for them ends; as `top` */
     uint32_t stacks_limit;
     uint32_t hand;     /* the bin at which dropping goes on */
@@ -76,11 +77,13 @@ typedef struct fallow__caches {
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
     size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
     uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
+    unsigned owners;         /* threads that have a cache */
     unsigned stops;          /* how many have stopped the threads from using them without the lock */
     uint64_t taken;          /* how often entries were taken away from threads */
     uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
-    fallow__cache *first;    /* all of them, idle ones too */
-    size_t metadata_bytes;   /* committed for caches, and reserved */
+    fallow__cache *first;    /* all of them, idle ones and the depot, too */
+    fallow__cache *depot;  /* nobody's: what threads drop is kept here for those that miss it; NULL if there is none */
+    size_t metadata_bytes; /* committed for caches, and reserved */
     size_t reserved_bytes;
     void (*drain)(struct fallow__caches *caches, fallow__cache *cache); /* for a thread that ends; takes the lock */
 } fallow__caches;
@@ -134,7 +137,7 @@ static inline const fallow__cache_bin *fallow__cache_bin_at(const fallow__cache 
     return fallow__cache_bin_of((fallow__cache *)(uintptr_t)cache, index);
 }
 
-/* What stands above the runs that are trusted: a value that no run has for a base, and no program hands in by chance. */
+/* What stands above the trusted runs: a value that no run has for a base, and no program hands in by chance. */
 static inline fallow__item fallow__cache_barrier(const fallow__cache *cache)
 {
     return (fallow__item)cache + 3;
@@ -261,6 +264,22 @@ bool fallow__cache_prepare(void);
 void fallow__cache_begin(void);
 bool fallow__cache_adopt(fallow__caches *caches);
 void fallow__cache_open(fallow__caches *caches, const fallow_region *region);
+
+/* Is there more than one thread, so that a depot is of use? */
+static inline bool fallow__depot_is_useful(const fallow__caches *caches)
+{
+    return caches->owners > 1;
+}
+
+/* Is it time to make it? Opened like a cache, under both locks. */
+bool fallow__depot_is_missed(const fallow__caches *caches);
+void fallow__depot_open(fallow__caches *caches, const fallow_region *region);
+
+/* Keep runs of one size in the depot, as many of the first ones as there is room for: how many, is told. */
+uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, uint32_t count, size_t size_bytes);
+
+/* Take up to `most` runs of a bin out of it. */
+uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *items_out, uint32_t most);
 void fallow__cache_finish(void);
 
 /* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time. */

@@ -45,7 +45,8 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
     place where = fallow__run_require(arena, base, size_bytes, operation);
     unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
     if (cache != NULL && (states & ~FALLOW__STATES_IN_USE) == 0) {
-        if (fallow__cache_make_room(cache, index, fallow__arena_drop, arena) && fallow__cache_put(cache, index, base)) {
+        if (fallow__cache_make_room(cache, index, fallow__arena_stash, arena) &&
+            fallow__cache_put(cache, index, base)) {
             arena_unlock_and_look(arena, 0);
             return;
         }

@@ -54,12 +54,24 @@ void fallow__arena_drain_caches(fallow_arena *arena, bool is_others_only)
     fallow__caches_go_on(&arena->caches);
 }
 
+void fallow__arena_stash(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)
+{
+    fallow_arena *arena = context;
+    uint32_t kept = fallow__depot_put(&arena->caches, items, count, size_bytes);
+    if (kept < count) {
+        fallow__arena_drop(arena, items + kept, count - kept, size_bytes);
+    }
+}
+
 void fallow__arena_cache_leaves(fallow__caches *caches, fallow__cache *cache)
 {
     fallow_arena *arena = (fallow_arena *)(void *)caches;
     fallow__os_lock_acquire(&arena->lock);
     fallow__cache_empty(cache, fallow__arena_drop, arena);
     fallow__cache_disown(cache);
+    if (arena->caches.depot != NULL && !fallow__depot_is_useful(&arena->caches)) {
+        fallow__cache_empty(arena->caches.depot, fallow__arena_drop, arena);
+    }
     fallow__os_lock_release(&arena->lock);
 }
 
@@ -92,7 +104,8 @@ static bool arena_commit_cache(fallow_arena *arena, const fallow_region *region,
     return false;
 }
 
-static bool arena_new_cache(fallow_arena *arena)
+/* Make a cache for this thread, or the depot. */
+static bool arena_new_cache(fallow_arena *arena, bool is_depot)
 {
     size_t size_bytes = fallow__cache_bytes(&arena->caches);
     const fallow_region_options options = {
@@ -110,9 +123,21 @@ static bool arena_new_cache(fallow_arena *arena)
     }
     fallow__cache_begin();
     fallow__os_lock_acquire(&arena->lock);
-    fallow__cache_open(&arena->caches, &region);
+    bool is_late = is_depot && arena->caches.depot != NULL; /* another thread was quicker */
+    if (is_late) {
+        arena->caches.metadata_bytes -= size_bytes;
+        arena->caches.reserved_bytes -= region.size_bytes;
+    } else if (is_depot) {
+        fallow__depot_open(&arena->caches, &region);
+    } else {
+        fallow__cache_open(&arena->caches, &region);
+    }
     fallow__os_lock_release(&arena->lock);
     fallow__cache_finish();
+    if (is_late) {
+        (void)fallow__os_release(&region, &ignored);
+        fallow__tell(arena, region.base, size_bytes);
+    }
     return true;
 }
 
@@ -127,7 +152,14 @@ static bool arena_make_cache(fallow_arena *arena)
     bool is_made = fallow__cache_adopt(&arena->caches);
     fallow__os_lock_release(&arena->lock);
     fallow__cache_finish();
-    return is_made || arena_new_cache(arena);
+    is_made = is_made || arena_new_cache(arena, false);
+    fallow__os_lock_acquire(&arena->lock);
+    bool is_missed = is_made && fallow__depot_is_missed(&arena->caches);
+    fallow__os_lock_release(&arena->lock);
+    if (is_missed) {
+        (void)arena_new_cache(arena, true);
+    }
+    return is_made;
 }
 
 fallow__cache *fallow__arena_lock_with_cache(fallow_arena *arena, bool is_free)

@@ -23,13 +23,17 @@
  *
  * Forks. All arenas are in one of two lists: those that a child of a fork has too, and those that it has not
  * (FALLOW_ARENA_NO_FORK; their memory is gone there, these links included). Before a fork each arena of the first list
- * is brought to rest and held; so the child finds books that are true, and has no thread until it wakes one.
+ * is brought to rest and held; so the child finds books that are true, and has no thread until it wakes one. Who uses
+ * arenas with locks of its own held has to take those first: its handlers are registered after ours, which
+ * fallow_fork_register sees to.
  *
  * Locks. One over all arenas, for the lists and the thread; taken before an arena's, never with one held. It is let go
  * while an arena works or is waited for, since its callbacks may want it; the arena is pinned meanwhile. */
 #include "scavenge.h"
 
+#include "arenas.h"
 #include "cache.h"
+#include "status.h"
 
 enum {
     DELAY_MS_DEFAULT = 500,
@@ -117,6 +121,7 @@ static struct {
     helper helpers[FALLOW__HELPERS];
     bool is_woken;                /* the one that works */
     fallow__os_pressure pressure; /* while the one that relieves runs */
+    bool is_told_of_forks;
 } all;
 
 static fallow__os_once all_once;
@@ -196,7 +201,16 @@ static void begin(void)
     fallow__os_lock_init(&all.lock);
     fallow__os_event_init(&all.event);
     /* where that cannot be had, a child has to leave its parent's arenas alone */
-    (void)fallow__os_at_fork(fork_before, fork_parent, fork_child);
+    all.is_told_of_forks = fallow__os_at_fork(fork_before, fork_parent, fork_child);
+}
+
+/* The list of arenas first, as fallow_arena_create does: its lock is asked for with others held. */
+fallow_status fallow_fork_register(void)
+{
+    bool is_told = fallow__arenas_follow_forks();
+    fallow__os_run_once(&all_once, begin);
+    is_told = is_told && all.is_told_of_forks;
+    return is_told ? FALLOW_OK : fallow__fail(FALLOW_ERR_OS, "fallow_fork_register", NULL, 0, NULL);
 }
 
 /* --- the threads --- */

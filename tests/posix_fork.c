@@ -1,5 +1,7 @@
 /* Forks while threads work: the child finds every arena at rest, can use it at once, and has the background thread again
- * when it needs one; the parent goes on as if nothing had happened. */
+ * when it needs one; the parent goes on as if nothing had happened. And who stands on arenas may use them in handlers of
+ * forks, and lock them out, if he has registered those after fallow's. */
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -87,9 +89,7 @@ static int child(uint64_t seed)
     }
     NOTE(is_given_back(world.arena[0]));
     fallow_arena *own = NULL;
-    fallow_arena_options options = {.reserve_bytes = 64 * MIB,
-                                    .scavenge = FALLOW_SCAVENGE_THREAD,
-                                    .purge_delay_ms = 1};
+    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
     NOTE(fallow_arena_create(&options, &own) == FALLOW_OK && is_given_back(own));
     fallow_arena_destroy(own);
     for (int i = 0; i < ARENAS; i++) {
@@ -171,12 +171,100 @@ static void children_find_what_threads_kept(void **state)
     fork_among_threads(512 << 10);
 }
 
+/* --- an allocator that stands on an arena ------------------------------------------------------------------- */
+
+/* As allocators do: its lock is held while it asks the arena, and its handlers take it around a fork; they ask for
+ * memory, too. Had fallow's handlers been registered later, a fork would find fallow's locks held first, and wait for
+ * ever; so would the handlers themselves. */
+static struct {
+    pthread_mutex_t lock;
+    fallow_arena *arena; /* NULL: not in use, and the handlers do nothing */
+    unsigned before_count, after_count;
+} heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void heap_use_locked(void)
+{
+    void *base;
+    NOTE(fallow_arena_alloc(heap.arena, 3 * MIB, &base) == FALLOW_OK); /* more than what is committed at a time */
+    memset(base, 1, 4096);
+    fallow_arena_free(heap.arena, base, 3 * MIB);
+    NOTE(fallow_arena_trim(heap.arena, 0, NULL) == FALLOW_OK);
+}
+
+static void heap_before_fork(void)
+{
+    if (heap.arena != NULL) {
+        pthread_mutex_lock(&heap.lock);
+        heap.before_count++;
+        heap_use_locked();
+    }
+}
+
+static void heap_after_fork(void)
+{
+    if (heap.arena != NULL) {
+        heap.after_count++;
+        heap_use_locked();
+        pthread_mutex_unlock(&heap.lock);
+    }
+}
+
+static void heap_use(void)
+{
+    pthread_mutex_lock(&heap.lock);
+    heap_use_locked();
+    pthread_mutex_unlock(&heap.lock);
+}
+
+static void fork_or_use_heap(void *context, unsigned index)
+{
+    (void)context;
+    while (index != 0 && !atomic_load(&world.is_over)) {
+        heap_use();
+    }
+    for (int i = 0; index == 0 && i < FORKS; i++) {
+        int status = -1;
+        pid_t id = fork();
+        if (id == 0) {
+            alarm(CHILD_SECONDS);
+            heap_use();
+            NOTE(fallow_arena_check(heap.arena) == FALLOW_OK);
+            _exit(atomic_load(&world.bad) == 0 ? 0 : (int)(1 + atomic_load(&world.bad) % 250));
+        }
+        NOTE(id > 0 && waitpid(id, &status, 0) == id && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    if (index == 0) {
+        atomic_store(&world.is_over, true);
+    }
+}
+
+static void handlers_registered_later_may_use_arenas(void **state)
+{
+    (void)state;
+    fallow_arena_options options = {.reserve_bytes = 64 * MIB, .scavenge = FALLOW_SCAVENGE_THREAD, .purge_delay_ms = 1};
+    assert_int_equal(fallow_arena_create(&options, &heap.arena), FALLOW_OK);
+    threads_run(THREADS, fork_or_use_heap, NULL);
+    assert_int_equal(atomic_load(&world.bad), 0);
+    assert_int_equal(heap.before_count, FORKS);
+    assert_int_equal(heap.after_count, FORKS);
+    assert_int_equal(fallow_arena_check(heap.arena), FALLOW_OK);
+    fallow_arena_destroy(heap.arena);
+    heap.arena = NULL;
+    atomic_store(&world.is_over, false);
+}
+
 int main(void)
 {
     test_begin();
+    /* Once and for all, before any arena. */
+    if (fallow_fork_register() != FALLOW_OK || fallow_fork_register() != FALLOW_OK ||
+        pthread_atfork(heap_before_fork, heap_after_fork, heap_after_fork) != 0) {
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_find_arenas_at_rest),
         cmocka_unit_test(children_find_what_threads_kept),
+        cmocka_unit_test(handlers_registered_later_may_use_arenas),
     };
     return cmocka_run_group_tests_name("posix_fork", tests, NULL, NULL);
 }

@@ -15,24 +15,22 @@
  * The start. jemalloc serves the loader and the constructors of other libraries before this library's constructor runs.
  * That memory is not the arena's; hooks hand such addresses on to those that were there before, for ever.
  *
- * fork. jemalloc takes its locks before a fork, and in a thread that is new to it even memory. fallow takes its own
- * locks, too, and was here later, so it would come first: each would wait for the other. So fallow's handlers are not
- * registered here (__wrap_pthread_atfork), and this file answers for the child. One of a program with one thread goes on
- * as before. In a child of several threads another thread may have been inside the arena when its process was copied:
- * the child keeps what memory it has, takes more from the system directly, and leaves the arena alone (is_orphan). */
+ * fork. jemalloc takes its locks before a fork, and in a thread that is new to it even memory: so it has to come first,
+ * and fallow, which it stands on, after it. What is registered later is called earlier; jemalloc registers its handlers
+ * as soon as anyone asks it for memory, long before the constructor below. So this library looks out for that
+ * (__register_atfork, which pthread_atfork calls) and has fallow's registered first: fallow_fork_register. */
 #define _GNU_SOURCE
 #include <fallow.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jemalloc/jemalloc.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #define TRIM_BYTES ((size_t)16 << 20)
@@ -43,11 +41,8 @@ __attribute__((visibility("default"))) const char *malloc_conf = "oversize_thres
 
 static fallow_arena *arena;
 static extent_hooks_t *system_hooks; /* jemalloc's own */
-static bool had_threads;             /* when the process forked */
-static bool is_orphan;
 
-/* The arena has one reservation (FIXED), so whatever lies between two of its runs is its own. No lock: an orphan asks,
- * too. */
+/* The arena has one reservation (FIXED), so whatever lies between two of its runs is its own. */
 static _Atomic uintptr_t lowest = UINTPTR_MAX;
 static _Atomic uintptr_t end;
 
@@ -97,9 +92,7 @@ static void *hook_alloc(extent_hooks_t *hooks, void *new_address, size_t size, s
                         bool *commit, unsigned arena_index)
 {
     (void)hooks;
-    if (is_orphan) {
-        return system_hooks->alloc(system_hooks, new_address, size, alignment, zero, commit, arena_index);
-    }
+    (void)arena_index;
     /* What has to be zero is committed, because only then it can be cleared. */
     const uint32_t flags = *zero ? FALLOW_RUN_ZEROED : *commit ? 0 : FALLOW_RUN_UNCOMMITTED;
     const fallow_run_options options = {.align_bytes = alignment, .flags = flags, .at = new_address};
@@ -138,9 +131,6 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *address, size_t size, bool 
     if (!is_ours(address)) {
         return system_hooks->dalloc(system_hooks, address, size, committed, arena_index);
     }
-    if (is_orphan) {
-        return true; /* jemalloc keeps it for later */
-    }
     for_each_run(address, size, free_run);
     trim_now_and_then(size);
     return false;
@@ -168,9 +158,6 @@ static bool hook_commit(extent_hooks_t *hooks, void *address, size_t size, size_
     if (!is_ours(address)) {
         return system_hooks->commit(system_hooks, address, size, offset, length, arena_index);
     }
-    if (is_orphan) {
-        return mprotect((char *)address + offset, length, PROT_READ | PROT_WRITE) != 0;
-    }
     return !for_each_run((char *)address + offset, length, commit_part);
 }
 
@@ -180,9 +167,6 @@ static bool hook_decommit(extent_hooks_t *hooks, void *address, size_t size, siz
     (void)hooks;
     if (!is_ours(address)) {
         return system_hooks->decommit(system_hooks, address, size, offset, length, arena_index);
-    }
-    if (is_orphan) {
-        return true;
     }
     if (for_each_run((char *)address + offset, length, decommit_part)) {
         return false;
@@ -223,9 +207,6 @@ static bool hook_split(extent_hooks_t *hooks, void *address, size_t size, size_t
     if (!is_ours(address)) {
         return system_hooks->split(system_hooks, address, size, first_size, second_size, committed, arena_index);
     }
-    if (is_orphan) {
-        return false;
-    }
     char *const second = (char *)address + first_size;
     fallow_run run;
     if (fallow_arena_run_of(arena, second, &run) != FALLOW_OK) {
@@ -264,26 +245,21 @@ static extent_hooks_t fallow_hooks = {
 
 /* --- start, fork, end ------------------------------------------------------------------------------------------------ */
 
-/* The linker leads every pthread_atfork in this library here (--wrap): those of the fallow inside. */
-int __wrap_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
-int __real_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+/* What pthread_atfork calls, in every library of the process. The first to come is jemalloc; fallow goes before it. */
+__attribute__((visibility("default"))) int __register_atfork(void (*before)(void), void (*in_parent)(void),
+                                                             void (*in_child)(void), void *library);
 
-int __wrap_pthread_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+int __register_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void), void *library)
 {
-    (void)before;
-    (void)in_parent;
-    (void)in_child;
-    return 0;
-}
-
-static void before_fork(void)
-{
-    had_threads = !__libc_single_threaded;
-}
-
-static void in_child(void)
-{
-    is_orphan = is_orphan || had_threads;
+    static int (*of_libc)(void (*)(void), void (*)(void), void (*)(void), void *);
+    if (of_libc == NULL) {
+        void *const symbol = dlsym(RTLD_NEXT, "__register_atfork");
+        memcpy(&of_libc, &symbol, sizeof symbol);  /* POSIX has the conversion, C has not */
+        if (fallow_fork_register() != FALLOW_OK) { /* which comes by here, too */
+            stop("no memory for handlers of forks");
+        }
+    }
+    return of_libc(before, in_parent, in_child, library);
 }
 
 /* All arenas that jemalloc has for threads, also those it has not opened yet. */
@@ -320,16 +296,13 @@ __attribute__((constructor)) static void start(void)
     const fallow_arena_options options = {
         .page_bytes = page_bytes,
         .limit_bytes = limit != NULL ? strtoull(limit, NULL, 10) << 20 : 0,
-        .scavenge = FALLOW_SCAVENGE_ASSIST, /* no thread of its own, which a child would not have */
+        .scavenge = FALLOW_SCAVENGE_ASSIST, /* programs that are not asked get no thread */
         .flags = FALLOW_ARENA_FIXED,
         .name = "jemalloc",
     };
     const fallow_status status = fallow_arena_create(&options, &arena);
     if (status != FALLOW_OK) {
         stop(fallow_status_message(status));
-    }
-    if (__real_pthread_atfork(before_fork, NULL, in_child) != 0) {
-        stop("no memory for a handler of forks");
     }
     install_hooks();
 }
@@ -338,7 +311,7 @@ __attribute__((constructor)) static void start(void)
 __attribute__((destructor)) static void tell(void)
 {
     const char *path = getenv("FALLOW_JEMALLOC_STATS");
-    if (path == NULL || is_orphan) {
+    if (path == NULL) {
         return;
     }
     fallow_arena_stats stats;

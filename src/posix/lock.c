@@ -45,7 +45,8 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
 }
 
 enum {
-    TRIES_MOST = 100 /* a few microseconds */
+    PAUSES_MOST = 64, /* between two tries */
+    PAUSES_ALL = 1024 /* ten microseconds or two */
 };
 
 /* Let a processor that runs two threads give its time to the other. */
@@ -60,14 +61,20 @@ static inline void pause_a_little(void)
 
 static FALLOW_NOINLINE void acquire_mutex(fallow__posix_lock *ours)
 {
-    /* What the lock is held for is over in less time than it takes to sleep and be woken. */
-    unsigned tries = 0;
+    /* What the lock is held for is over in less time than it takes to sleep and be woken. Each try takes the line from
+     * the holder, so they become rarer. */
+    unsigned pauses = 1;
+    unsigned all = 0;
     while (pthread_mutex_trylock(&ours->mutex) != 0) {
-        if (++tries == TRIES_MOST) {
+        if (all >= PAUSES_ALL) {
             pthread_mutex_lock(&ours->mutex);
             break;
         }
-        pause_a_little();
+        for (unsigned i = 0; i < pauses; i++) {
+            pause_a_little();
+        }
+        all += pauses;
+        pauses = pauses < PAUSES_MOST ? 2 * pauses : PAUSES_MOST;
     }
     while (atomic_load_explicit(&ours->is_flagged, memory_order_acquire)) {
         sched_yield();
