@@ -80,8 +80,7 @@ static const field fields[] = {
     GIVEN(by_decommit, bytes, "decommit_bytes_total", "What they gave back."),
     FIELD(large_bytes, "large_page_bytes", BYTES, "Of the reservations, what is in large pages."),
     FIELD(large_pages_status, "large_pages_status", STATUS,
-          "Why FALLOW_ARENA_LARGE_PAGES was not followed, as the label says; FALLOW_OK if it was, or not given; always "
-          "1."),
+          "Why LARGE_PAGES was not followed, as the label says; FALLOW_OK if it was, or not given; always 1."),
     FIELD(why_retained, "why_retained", RETAINED, "What retained memory waits for, as the label says; always 1."),
 };
 
