@@ -641,8 +641,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *aren
  *   released_bytes_out   optional; the bytes given back by this call. Pages already purged with FREE are not counted
  *
  * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
- * Cost     a system call for each free piece of up to 16 MiB, and the time to give the memory back. Other threads go
- *          on meanwhile; one that needs new memory waits for the end of a piece
+ * Cost     a system call for each free piece of up to 16 MiB, or for 16 small ones where the system has a call for
+ *          several; and the time to give the memory back. Other threads go on meanwhile; one that needs new memory
+ *          waits for the end of a piece
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
                                                             size_t *released_bytes_out);
