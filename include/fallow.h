@@ -245,9 +245,13 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_byte
  *
  *   region   a live reservation, or {0}
  *
- * Errors   FALLOW_ERR_MAP_COUNT, FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused;
- *          the region is as it was
- * Cost     one system call, and the time to give its memory back
+ * At vm.max_map_count Linux does not take addresses back out of the middle of a mapping, into which it may have made
+ * neighbouring reservations. Their memory is given back then, they are nobody's, and the release is tried again with
+ * later reservations and releases, of arenas too: fallow_process.unreleased_bytes.
+ *
+ * Errors   FALLOW_ERR_MAP_COUNT  as above, with 512 reservations that wait already: the region is as it was
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused; likewise
+ * Cost     one system call, and the time to give its memory back; up to four more where reservations wait
  * Source   munmap(2); Microsoft Learn, VirtualFree, MEM_RELEASE
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *region);
@@ -899,6 +903,8 @@ typedef struct fallow_process {
     uint64_t committed_bytes;     /* private memory that can be written */
     uint64_t lazy_free_bytes;     /* part of resident_bytes that the system may take at any time; Linux */
     uint64_t map_count;           /* mappings */
+    uint64_t unreleased_bytes;    /* addresses that were released, and that the system could not take back yet: see
+                                     fallow_region_release; part of virtual_bytes */
 } fallow_process;
 
 /* Read the memory of this process as the system counts it.

@@ -70,7 +70,9 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out);
 
-/* The whole of it. */
+/* The whole of it. Where the system cannot take the addresses back yet (Linux, out of the middle of a mapping, at
+ * vm.max_map_count), its memory is given back, its addresses wait, and later calls of reserve and release try again:
+ * that is FALLOW_OK, unless too many wait. Failed, the region is as it was. */
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
 
 /* Committed pages in the range keep their contents and become readable and writable. All or nothing, but for this:
