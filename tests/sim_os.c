@@ -2337,54 +2337,6 @@ bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in
     return true;
 }
 
-/* --- files, and text for people: the host's ------------------------------------------------------------------- */
-
-static _Atomic(uint64_t) file_room = UINT64_MAX;
-
-void sim_set_file_room(uint64_t room_bytes)
-{
-    atomic_store(&file_room, room_bytes);
-}
-
-bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out)
-{
-    FILE *file = fopen(path, "rb");
-    *is_taken_out = file != NULL;
-    if (file != NULL) {
-        fclose(file);
-        return false;
-    }
-    file = fopen(path, "wb");
-    *file_out = (fallow__os_file){(intptr_t)file};
-    return file != NULL;
-}
-
-bool fallow__os_file_write(const fallow__os_file *file, const char *bytes, size_t count)
-{
-    FILE *host = (FILE *)file->handle;
-    uint64_t room = atomic_load(&file_room);
-    size_t fitting = count < room ? count : (size_t)room;
-    if (room != UINT64_MAX) {
-        atomic_store(&file_room, room - fitting);
-    }
-    return fwrite(bytes, 1, fitting, host) == fitting && fflush(host) == 0 && fitting == count;
-}
-
-void fallow__os_file_close(const fallow__os_file *file)
-{
-    fclose((FILE *)file->handle);
-}
-
-void fallow__os_print(const char *text)
-{
-    fputs(text, stderr);
-}
-
-void fallow__os_at_exit(void (*at_exit)(void))
-{
-    (void)atexit(at_exit);
-}
-
 bool sim_can_fork(void)
 {
     return !is_windows();
@@ -2444,6 +2396,54 @@ void sim_fork_child(void)
         fork_calls[index].in_child();
     }
     is_in_child = false;
+}
+
+/* --- files, and text for people: the host's ------------------------------------------------------------------- */
+
+static _Atomic(uint64_t) file_room = UINT64_MAX;
+
+void sim_set_file_room(uint64_t room_bytes)
+{
+    atomic_store(&file_room, room_bytes);
+}
+
+bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out)
+{
+    FILE *file = fopen(path, "rb");
+    *is_taken_out = file != NULL;
+    if (file != NULL) {
+        fclose(file);
+        return false;
+    }
+    file = fopen(path, "wb");
+    *file_out = (fallow__os_file){(intptr_t)file};
+    return file != NULL;
+}
+
+bool fallow__os_file_write(const fallow__os_file *file, const char *bytes, size_t count)
+{
+    FILE *host = (FILE *)file->handle;
+    uint64_t room = atomic_load(&file_room);
+    size_t fitting = count < room ? count : (size_t)room;
+    if (room != UINT64_MAX) {
+        atomic_store(&file_room, room - fitting);
+    }
+    return fwrite(bytes, 1, fitting, host) == fitting && fflush(host) == 0 && fitting == count;
+}
+
+void fallow__os_file_close(const fallow__os_file *file)
+{
+    fclose((FILE *)file->handle);
+}
+
+void fallow__os_print(const char *text)
+{
+    fputs(text, stderr);
+}
+
+void fallow__os_at_exit(void (*at_exit)(void))
+{
+    (void)atexit(at_exit);
 }
 
 void fallow__os_stop(const char *message)
