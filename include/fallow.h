@@ -791,7 +791,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena
 /* Formats of fallow_arena_write_map. */
 typedef enum fallow_map_format {
     FALLOW_MAP_ANSI = 0, /* letters with colours, for a terminal of 100 columns */
-    FALLOW_MAP_SVG = 1,  /* a drawing: one <svg> element, with its width and height in pixels, and no XML declaration */
+    FALLOW_MAP_SVG = 1,  /* a drawing: one element svg, with its width and height in pixels, and no XML declaration */
     FALLOW_MAP_HTML = 2  /* a page with that drawing, which shows the run that the mouse points at; it loads nothing */
 } fallow_map_format;
 
@@ -800,6 +800,7 @@ enum {
     FALLOW_MAP_PLAIN = 1 << 0 /* ANSI: letters only */
 };
 
+/* How large a picture may be, and how it looks. */
 typedef struct fallow_map_options {
     unsigned columns; /* cells in a row, 16 to 128; 0 = 64 */
     unsigned rows;    /* the most rows that are drawn, 4 to 1024; 0 = 24, or 64 in SVG and HTML */
@@ -895,8 +896,6 @@ typedef void (*fallow_log)(void *context, const char *line);
  * Threads  any thread; called from any thread that creates, uses or destroys an arena, and at the end of the program
  * Since    0.1 */
 FALLOW_API void fallow_set_log(fallow_log log, void *context);
-
-/* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
 
 /* What this system allows, and what is in force. Limits are UINT64_MAX where there is none, figures 0 where the system
  * does not tell. */
