@@ -1337,7 +1337,6 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
     o.flags |= test_below(random, 2) == 0 ? FALLOW_ARENA_FIXED : 0;
     o.flags |= test_below(random, 4) == 0 ? FALLOW_ARENA_NO_DUMP : 0;
     o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_NO_FORK : 0;
-    o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_HUGE_PAGES : 0;
     a->is_blind = test_below(random, 4) == 0;
     if (!a->is_blind) {
         o.before_commit = before_commit;
