@@ -56,9 +56,7 @@ enum {
     CHUNK_SHIFT = 9, /* log2 of FALLOW__CHUNK_PAGES */
     BLOCK_LEVEL = 3, /* the level at which a node stands for a block */
     BLOCK_CHUNKS = 512,
-    STALE = MIXED + 1,      /* a chunk's node: MIXED, but may promise more than there is */
-    STALE_SLOTS_LEAST = 16, /* chunks that may be stale: a search that settles all of them takes some us */
-    STALE_SLOTS_MOST = 64
+    STALE = MIXED + 1 /* a chunk's node: MIXED, but may promise more than there is */
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");
@@ -349,7 +347,7 @@ static inline bool chunk_is_stale(const fallow__pages *pages, uint64_t chunk_ind
 /* A chunk becomes stale; the one that has been so longest is settled, if it still is and there are too many. */
 static FALLOW_NOINLINE void chunk_make_stale(fallow__pages *pages, uint64_t chunk_index)
 {
-    uint32_t *slot = &pages->stale[pages->stale_next++ & pages->stale_mask];
+    uint32_t *slot = &pages->stale[pages->stale_next++ % FALLOW__STALE_SLOTS];
     if (*slot != 0 && chunk_is_open(pages, *slot - 1) && chunk_is_stale(pages, *slot - 1)) {
         chunk_settle(pages, *slot - 1);
     }
@@ -1495,8 +1493,6 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
 typedef struct layout {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
     size_t planes_offset; /* in a block, behind its nodes */
-    size_t stale_offset;  /* in upper */
-    uint32_t stale_slots; /* a power of two */
     size_t upper_bytes;
     unsigned levels;
 } layout;
@@ -1524,15 +1520,9 @@ static void layout_for(uint64_t page_count, layout *layout_out)
         layout_out->upper_bytes += (size_t)fallow__align_up(nodes, CHILDREN) * node_bytes;
         layout_out->levels++;
         if (nodes == 1) {
-            break;
+            return;
         }
     }
-    layout_out->stale_slots = STALE_SLOTS_LEAST;
-    while (layout_out->stale_slots < chunk_count && layout_out->stale_slots < STALE_SLOTS_MOST) {
-        layout_out->stale_slots *= 2;
-    }
-    layout_out->stale_offset = layout_out->upper_bytes;
-    layout_out->upper_bytes += layout_out->stale_slots * sizeof(uint32_t);
 }
 
 void fallow__pages_plan_for(uint64_t page_count, size_t os_page_bytes, fallow__pages_plan *plan_out)
@@ -1566,8 +1556,6 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     pages->blocks = blocks;
     pages->planes = pages->blocks + sizes.planes_offset;
     pages->block_bytes = plan->block_bytes;
-    pages->stale = (uint32_t *)(void *)(pages->upper + sizes.stale_offset);
-    pages->stale_mask = sizes.stale_slots - 1;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
         pages->bound_pages[size_class] = class_pages_max(size_class);
