@@ -2413,11 +2413,12 @@ fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os
     }
     sim_pressure *ours = allocate(NULL, 1, sizeof *ours);
     memset(ours, 0, sizeof *ours);
-    fallow__os_lock_init(&ours->lock);
-    fallow__os_event_init(&ours->event);
     memcpy(pressure->room, &ours, sizeof ours);
     sim.pressure = pressure;
-    return leave(FALLOW_OK);
+    (void)leave(FALLOW_OK); /* the simulation's own lock is not to be held where another one is made */
+    fallow__os_lock_init(&ours->lock);
+    fallow__os_event_init(&ours->event);
+    return FALLOW_OK;
 }
 
 bool fallow__os_pressure_wait(fallow__os_pressure *pressure)
