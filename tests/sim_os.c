@@ -78,7 +78,7 @@ typedef struct area {
     uint64_t lock_count; /* made in its memory, and not destroyed */
     uint64_t event_count;
     bool is_large;    /* of large pages */
-    bool is_for_good; /* committed as a whole, and only released */
+    bool is_for_good; /* and committed, until they are released */
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -918,7 +918,7 @@ static range enter_range(sim_call call, const fallow_region *region, const void 
         stop(call, base, size_bytes, "an empty range");
     }
     if (a->is_for_good && call != SIM_RELEASE) {
-        stop(call, base, size_bytes, "committed for good");
+        stop(call, base, size_bytes, "of large pages, committed for good");
     }
     if (region->page_bytes != unit_of(a)) {
         stop(call, base, size_bytes, "pages of %#zx, not %#zx", unit_of(a), region->page_bytes);
@@ -1414,27 +1414,28 @@ fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_op
     if (is_refused(SIM_RESERVE)) {
         return leave(fail_as_planned(SIM_RESERVE, error_out));
     }
-    if (sim.options.large_page_count == 0 || options->align_bytes > large_bytes) {
+    if (large_bytes == 0 || sim.options.large_page_count == 0 || options->align_bytes > large_bytes) {
         return leave(fail(SIM_RESERVE, FALLOW_ERR_UNSUPPORTED, error_out));
     }
-    size_bytes = (size_bytes + large_bytes - 1) & ~(large_bytes - 1);
     fallow_region_options wanted = *options;
     wanted.align_bytes = large_bytes;
     spot where;
-    bool is_there = size_bytes / large_bytes <= sim.options.large_page_count - sim.large_used;
-    fallow_status status = is_there ? FALLOW_OK : FALLOW_ERR_COMMIT;
+    size_bytes = (size_bytes + large_bytes - 1) & ~(large_bytes - 1);
+    fallow_status status = why_no_reserve(size_bytes);
+    if (status == FALLOW_OK && size_bytes / large_bytes > sim.options.large_page_count - sim.large_used) {
+        status = FALLOW_ERR_COMMIT;
+    }
     if (status == FALLOW_OK && !place(size_bytes, &wanted, &where)) {
         status = FALLOW_ERR_ADDRESS_SPACE;
     }
     if (status != FALLOW_OK) {
         return leave(fail(SIM_RESERVE, status, error_out));
     }
-    uint32_t flags = flags_in_force(options->flags);
+    uint32_t flags = flags_in_force(options->flags) & ~(uint32_t)FALLOW_REGION_LARGE_PAGES;
     area *a = area_create(where.first, size_bytes, flags, options->name);
-    a->is_large = true;
+    area_make_large(a);
     a->is_for_good = true;
     area_link(a, where.below);
-    sim.large_used += size_bytes / large_bytes;
     (void)commit_whole((range){a, 0, a->page_count});
     *region_out = (fallow_region){.base = a->base,
                                   .size_bytes = size_bytes,
@@ -2411,13 +2412,13 @@ fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os
     if (sim.pressure != NULL) {
         stop(SIM_PRESSURE, pressure, 0, "opened twice");
     }
+    (void)leave(FALLOW_OK); /* the simulation's own mutex is taken to make a lock */
     sim_pressure *ours = allocate(NULL, 1, sizeof *ours);
     memset(ours, 0, sizeof *ours);
-    memcpy(pressure->room, &ours, sizeof ours);
-    sim.pressure = pressure;
-    (void)leave(FALLOW_OK); /* the simulation's own lock is not to be held where another one is made */
     fallow__os_lock_init(&ours->lock);
     fallow__os_event_init(&ours->event);
+    memcpy(pressure->room, &ours, sizeof ours);
+    sim.pressure = pressure;
     return FALLOW_OK;
 }
 

@@ -98,9 +98,9 @@ enum {
     SIM_IS_LOCKED = 1 << 3,        /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
+    SIM_NO_PRESSURE = 1 << 9,      /* the system does not tell when memory is short */
+    SIM_NO_PURGE_MANY = 1 << 8,    /* nor purge several ranges at once, as on Windows anyhow */
     SIM_LIGHT = 1 << 7,            /* for more speed, with SIM_KEEP_MEMORY: sim_open() */
-    SIM_NO_PRESSURE = 1 << 8,      /* the system does not tell when memory is short */
-    SIM_NO_PURGE_MANY = 1 << 9,    /* nor purge several ranges at once, as on Windows anyhow */
     SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
                                       too; fallow__os_resident then counts too much */
 };
@@ -114,7 +114,7 @@ typedef struct sim_options {
     sim_rules rules;
     size_t page_bytes;           /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
     size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
-    size_t large_page_bytes;     /* Linux: explicit large pages; 0 = none */
+    size_t large_page_bytes;     /* explicit large pages; on Windows for arenas only; 0 = none */
     uint64_t large_page_count;   /* so many of them in the pool */
     uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
