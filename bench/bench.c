@@ -6,6 +6,7 @@
  * sides run one after another (A B C, A B C, ...), so that a machine that is slower for a while is slower for all. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "progress.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -296,32 +297,21 @@ static bool find_side(bench_side *side, const char *directory)
 
 /* ---- The session ---- */
 
-static void show_progress(size_t row_index, size_t row_count, const bench_row *row, unsigned round, unsigned rounds)
-{
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r\033[K[%zu/%zu] %s, round %u of %u", row_index + 1, row_count, row->name, round + 1, rounds);
-    }
-}
-
-static void clear_progress(void)
-{
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r\033[K");
-    }
-}
-
 static unsigned rounds_of(const bench_row *row, unsigned rounds)
 {
     return row->rounds_max != 0 && row->rounds_max < rounds ? row->rounds_max : rounds;
 }
 
-static void measure_row(session *self, size_t row_index, size_t nth, size_t row_count, unsigned rounds_asked,
-                        const bench_options *options)
+static void measure_row(session *self, size_t row_index, progress *bar, size_t nth, size_t row_count,
+                        unsigned rounds_asked, const bench_options *options)
 {
     const bench_row *row = &self->rows[row_index];
     unsigned rounds = rounds_of(row, rounds_asked);
     for (unsigned round = 0; round < rounds; round++) {
-        show_progress(nth, row_count, row, round, rounds);
+        char what[96];
+        snprintf(what, sizeof what, "row %zu of %zu, round %u of %u: %s", nth + 1, row_count, round + 1, rounds,
+                 row->name);
+        progress_show(bar, nth * rounds + round, row_count * rounds, what);
         for (uint32_t repeat = 0; repeat < row->repeat_count; repeat++) {
             for (int side = 0; side < SIDES; side++) {
                 figure *result = &self->figures[row_index][side];
@@ -338,17 +328,19 @@ static void measure_all(session *self, const bench_options *options)
     size_t row_count = 0;
     size_t nth = 0;
     double start_us = now_us();
+    progress bar;
+    progress_begin(&bar);
     for (size_t i = 0; i < self->row_count; i++) {
         row_count += self->is_row_asked_for[i];
     }
     for (size_t i = 0; i < self->row_count; i++) {
         if (self->is_row_asked_for[i]) {
             bool is_late = options->is_quick && now_us() - start_us > QUICK_SECONDS * 1e6;
-            measure_row(self, i, nth++, row_count, is_late ? 1 : options->rounds, options);
+            measure_row(self, i, &bar, nth++, row_count, is_late ? 1 : options->rounds, options);
             self->late_count += is_late;
         }
     }
-    clear_progress();
+    progress_end(&bar);
     self->seconds = (now_us() - start_us) / 1e6;
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "svg.h"
+
 enum {
     WIDTH = 1180,
     MARGIN = 24,
@@ -63,27 +65,6 @@ typedef struct log_axis {
 
 /* ---- Pieces ---- */
 
-static void write_escaped(FILE *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        switch (*text) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        default: fputc(*text, out);
-        }
-    }
-}
-
-/* `class` is one of those of the style sheet at the top of the file. */
-static void write_text(FILE *out, double x, double y, const char *class, const char *text)
-{
-    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
-    write_escaped(out, text);
-    fprintf(out, "</text>\n");
-}
-
 static void write_mark(FILE *out, double x, double y, int side)
 {
     const look *each = &looks[side];
@@ -96,7 +77,7 @@ static void write_figure_mark(const session *self, FILE *out, double x, double y
     char text[16];
     write_mark(out, x, y, side);
     fprintf(out, "><title>%s, ", self->sides[side].name);
-    write_escaped(out, self->rows[row_index].title);
+    svg_escaped(out, self->rows[row_index].title);
     fprintf(out, ": %s %s</title></path>\n", bench_number(text, self->figures[row_index][side].median),
             self->rows[row_index].unit);
 }
@@ -198,9 +179,9 @@ static void write_grid(FILE *out, const log_axis *axis, bool is_vertical, double
         }
         if (is_power || decades <= 2.5) {
             if (is_vertical) {
-                write_text(out, other_first - 6, at + 4, "end", text);
+                svg_text(out, other_first - 6, at + 4, "end", text);
             } else {
-                write_text(out, at, other_last + 15, "middle", text);
+                svg_text(out, at, other_last + 15, "middle", text);
             }
         }
     }
@@ -243,8 +224,8 @@ static void write_series(const session *self, FILE *out, size_t first, size_t en
     double bottom = top + PANEL_HEIGHT - PANEL_BOTTOM;
     left += PANEL_LEFT;
     snprintf(text, sizeof text, "%s", self->rows[first].group);
-    write_text(out, left, top + 16, "heading", text);
-    write_text(out, left, top + 31, "note", self->rows[first].unit);
+    svg_text(out, left, top + 16, "heading", text);
+    svg_text(out, left, top + 31, "note", self->rows[first].unit);
     if (!axis_fit(self, first, end, false, false, &y)) {
         return;
     }
@@ -261,10 +242,10 @@ static void write_series(const session *self, FILE *out, size_t first, size_t en
         if (self->is_row_asked_for[i]) {
             char label[32];
             x_label(&self->rows[i], label);
-            write_text(out, left + ((double)place++ + 0.5) * step, bottom + 16, "middle", label);
+            svg_text(out, left + ((double)place++ + 0.5) * step, bottom + 16, "middle", label);
         }
     }
-    write_text(out, (left + right) / 2, bottom + 33, "middle note", x_title(&self->rows[first]));
+    svg_text(out, (left + right) / 2, bottom + 33, "middle note", x_title(&self->rows[first]));
     for (int nth = 0; nth < SIDES; nth++) {
         int side = drawing_order[nth];
         bool is_line = false;
@@ -325,15 +306,15 @@ static void write_dots(const session *self, FILE *out, size_t first, size_t end,
     char text[192];
     bool is_relative = !is_in_one_unit(self, first, end);
     double bottom = top + (double)dot_height(self, first, end) - DOT_BOTTOM;
-    write_text(out, MARGIN, top + 16, "heading", self->rows[first].group);
+    svg_text(out, MARGIN, top + 16, "heading", self->rows[first].group);
     if (!axis_fit(self, first, end, is_relative, true, &x)) {
         return;
     }
     x.first = MARGIN + DOT_LEFT;
     x.last = WIDTH - MARGIN - 10;
     write_grid(out, &x, false, top + DOT_TOP - 6, bottom);
-    write_text(out, (x.first + x.last) / 2, bottom + 32, "middle note",
-               is_relative ? "times fallow's figure, which stands behind the row's name" : self->rows[first].unit);
+    svg_text(out, (x.first + x.last) / 2, bottom + 32, "middle note",
+             is_relative ? "times fallow's figure, which stands behind the row's name" : self->rows[first].unit);
     double y = top + DOT_TOP + DOT_STEP / 2.0 - 4;
     for (size_t i = first; i < end; i++) {
         if (!self->is_row_asked_for[i]) {
@@ -347,7 +328,7 @@ static void write_dots(const session *self, FILE *out, size_t first, size_t end,
         } else {
             snprintf(text, sizeof text, "%s", self->rows[i].title);
         }
-        write_text(out, x.first - 10, y + 4, "end label", text);
+        svg_text(out, x.first - 10, y + 4, "end label", text);
         fprintf(out, "<path d=\"M%.1f,%.1fH%.1f\" class=\"rail\"/>\n", x.first, y, x.last);
         for (int nth = 0; nth < SIDES; nth++) {
             int side = drawing_order[nth];
@@ -382,13 +363,13 @@ static void write_header(const session *self, FILE *out)
 {
     heading machine = {out, ""};
     char text[256];
-    write_text(out, MARGIN, 34, "title", "fallow and its peers: what runs of pages cost");
+    svg_text(out, MARGIN, 34, "title", "fallow and its peers: what runs of pages cost");
     bench_describe_machine(add_to_line, &machine);
-    write_text(out, MARGIN, 54, "note", machine.line);
+    svg_text(out, MARGIN, 54, "note", machine.line);
     snprintf(text, sizeof text,
              "%s · medians of up to %u rounds, all sides in turn · logarithmic axes · less is better%s", self->date,
              self->rounds, self->is_quick ? " · --quick: some rows are left out" : "");
-    write_text(out, MARGIN, 70, "note", text);
+    svg_text(out, MARGIN, 70, "note", text);
     double x = MARGIN + 8;
     for (int side = 0; side < SIDES; side++) {
         const bench_side *each = &self->sides[side];
@@ -403,7 +384,7 @@ static void write_header(const session *self, FILE *out)
         const char *shown = strcmp(each->name, "nocache") == 0 ? "fallow, no caches"
                             : strcmp(each->name, "null") == 0  ? "null (the harness)"
                                                                : each->name;
-        write_text(out, x + 32, 96, "label", shown);
+        svg_text(out, x + 32, 96, "label", shown);
         x += 56 + 7.2 * (double)strlen(shown);
     }
 }
@@ -456,22 +437,8 @@ static double write_panels(const session *self, FILE *out)
 void bench_write_svg(const session *self, FILE *out)
 {
     double height = write_panels(self, NULL) + MARGIN;
-    fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\">\n"
-            "<style>\n"
-            "text { font: 12px sans-serif; fill: #222222 }\n"
-            ".title { font-size: 20px; font-weight: bold }\n"
-            ".heading { font-size: 14px; font-weight: bold }\n"
-            ".note { font-size: 11.5px; fill: #555555 }\n"
-            ".end { text-anchor: end }\n"
-            ".middle { text-anchor: middle }\n"
-            ".grid { stroke: #c8c8c8; fill: none }\n"
-            ".fine { stroke: #ececec; fill: none }\n"
-            ".rail { stroke: #dddddd; stroke-dasharray: 1,3; fill: none }\n"
-            "</style>\n"
-            "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
-            WIDTH, height, WIDTH, height);
+    svg_begin(out, WIDTH, height, ".rail { stroke: #dddddd; stroke-dasharray: 1,3; fill: none }\n");
     write_header(self, out);
     write_panels(self, out);
-    fprintf(out, "</svg>\n");
+    svg_end(out);
 }

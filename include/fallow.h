@@ -245,9 +245,13 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_reserve(size_t size_byte
  *
  *   region   a live reservation, or {0}
  *
- * Errors   FALLOW_ERR_MAP_COUNT, FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused;
- *          the region is as it was
- * Cost     one system call, and the time to give its memory back
+ * At vm.max_map_count Linux does not take addresses back out of the middle of a mapping, into which it may have made
+ * neighbouring reservations. Their memory is given back then, they are nobody's, and the release is tried again with
+ * later reservations and releases, of arenas too: fallow_process.unreleased_bytes.
+ *
+ * Errors   FALLOW_ERR_MAP_COUNT  as above, with 512 reservations that wait already: the region is as it was
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_PERMISSION, FALLOW_ERR_OS   the system refused; likewise
+ * Cost     one system call, and the time to give its memory back; up to four more where reservations wait
  * Source   munmap(2); Microsoft Learn, VirtualFree, MEM_RELEASE
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_release(fallow_region *region);
@@ -452,8 +456,8 @@ typedef struct fallow_arena_options {
     size_t grow_bytes;         /* commit at least this much at a time where it is free; 0 = 2 MiB */
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = FALLOW_LIMIT, else none */
     size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what
-                                  runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing
-                                */
+                                  runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing.
+                                  What several threads drop is kept for all of them, up to a quarter of this */
     unsigned retain_percent; /* free memory that is kept, in percent of the peak of what is in use; 1 to 1000, 0 = 10 */
     unsigned purge_delay_ms; /* the peak is that of the last one to two of these times: memory freed for good goes
                                   back after them; 0 = 500 */
@@ -743,6 +747,52 @@ typedef enum fallow_stats_format {
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena, fallow_stats_format format,
                                                              fallow_writer write, void *context);
 
+/* Formats of fallow_arena_write_map. */
+typedef enum fallow_map_format {
+    FALLOW_MAP_ANSI = 0, /* letters with colours, for a terminal of 100 columns */
+    FALLOW_MAP_SVG = 1,  /* a drawing: one <svg> element, with its width and height in pixels, and no XML declaration */
+    FALLOW_MAP_HTML = 2  /* a page with that drawing, which shows the run that the mouse points at; it loads nothing */
+} fallow_map_format;
+
+/* Flags of fallow_map_options. */
+enum {
+    FALLOW_MAP_PLAIN = 1 << 0 /* ANSI: letters only */
+};
+
+typedef struct fallow_map_options {
+    unsigned columns; /* cells in a row, 16 to 128; 0 = 64 */
+    unsigned rows;    /* the most rows that are drawn, 4 to 1024; 0 = 24, or 64 in SVG and HTML */
+    uint32_t flags;   /* FALLOW_MAP_* */
+} fallow_map_options;
+
+/* Draw an arena: which of its pages are in use, cached, retained, lazily freed, released, or only reserved, and what
+ * its bookkeeping takes.
+ *
+ *   format   FALLOW_MAP_*
+ *   options  optional; NULL is the same as {0}
+ *   write    gets the text; no lock is held when it is called
+ *   context  handed to it
+ *
+ * A cell is one page where that fits, else a power of two of pages. Rows that are one and the same from end to end are
+ * folded into a band that tells how much it stands for: those that are addresses only; the others too where a cell
+ * would otherwise be more than 2 MiB. So the output is bounded: less than 1 KiB for each cell, however large the arena
+ * is.
+ *
+ * Of an arena that nobody works on meanwhile the picture is exact, and its figures are those of
+ * fallow_arena_read_stats. Otherwise up to 128 ranges at a time are of one moment; each page is drawn once, as
+ * something that it was during the call. What other threads keep is drawn as in use where they cannot be stopped (no
+ * membarrier).
+ *
+ * Errors   FALLOW_ERR_INVALID  a format that is none, an option out of its range, an unknown flag
+ *          FALLOW_ERR_LIMIT    write returned false
+ * Threads  any thread
+ * Cost     two passes over the ranges of pages in one state, and over what threads keep for every 128 of them; the
+ *          arena is locked for no more than that at a time. 40 KiB of stack; nothing is allocated
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_write_map(fallow_arena *arena, fallow_map_format format,
+                                                                 const fallow_map_options *options, fallow_writer write,
+                                                                 void *context);
+
 /* Have arenas looked after around forks from now on. The first fallow_arena_create does the same; this is for programs
  * and allocators that have handlers of their own (pthread_atfork).
  *
@@ -774,10 +824,38 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_check(fallow_arena *arena
  *   FALLOW_RESERVE=64G                      what reserve_bytes 0 means; K, M, G, T are powers of 1024
  *   FALLOW_DEBUG=check                      every run is looked for in all thread caches when it is freed or changed:
  *                                           each one freed twice stops the program; slow
+ *   FALLOW_DEBUG=stats                      the statistics of each arena are logged when it is destroyed, or when the
+ *                                           program ends
+ *   FALLOW_DEBUG=trace=FILE                 what is asked of arenas is written to FILE, for `fallow replay`; %p in it
+ *                                           is the process id. An existing file is never touched: the id is put behind
+ *                                           the name then. A forked child traces nothing. What was asked last is lost
+ *                                           where a program does not end by exit(). Without thread caches; slow
+ *                                           (several words of FALLOW_DEBUG are separated by commas)
  *   FALLOW_LIMIT=512M, FALLOW_LIMIT=50%     what limit_bytes 0 means, for each arena; percent are of the memory that
  *                                           the process may have, in its cgroup or job too
  *   FALLOW_SCAVENGE=off|assist|thread       what FALLOW_SCAVENGE_DEFAULT means
  * ------------------------------------------------------------------------------------------------------------- */
+
+/* Where log lines go. The library logs what FALLOW_DEBUG has asked for, and nothing else: statistics, and why there is
+ * no trace, or no more of it. It prints nothing otherwise, but the last words of a program that a bug has stopped.
+ *
+ *   context   as it was handed in
+ *   line      one line, without its end; gone after the call */
+typedef void (*fallow_log)(void *context, const char *line);
+
+/* Have log lines handed to a callback.
+ *
+ *   log       optional; NULL = to stderr, as at the start, with "fallow: " before each
+ *   context   handed to it
+ *
+ * No lock is held when it is called: it may do as it likes, but with an arena that is being destroyed. A call that is
+ * under way in another thread may still use the callback before it.
+ *
+ * Threads  any thread; called from any thread that creates, uses or destroys an arena, and at the end of the program
+ * Since    0.1 */
+FALLOW_API void fallow_set_log(fallow_log log, void *context);
+
+/* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
 
 /* What this system allows, and what is in force. Limits are UINT64_MAX where there is none, figures 0 where the system
  * does not tell. */
@@ -826,6 +904,8 @@ typedef struct fallow_process {
     uint64_t committed_bytes;     /* private memory that can be written */
     uint64_t lazy_free_bytes;     /* part of resident_bytes that the system may take at any time; Linux */
     uint64_t map_count;           /* mappings */
+    uint64_t unreleased_bytes;    /* addresses that were released, and that the system could not take back yet: see
+                                     fallow_region_release; part of virtual_bytes */
 } fallow_process;
 
 /* Read the memory of this process as the system counts it.

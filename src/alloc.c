@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "status.h"
+#include "tracer.h"
 
 enum {
     FOUND_BYTES_LEAST = 2 << 20, /* so much in other threads' caches is worth taking back before the arena grows */
@@ -231,6 +232,10 @@ static FALLOW_NOINLINE fallow_status arena_alloc_long(fallow_arena *arena, size_
     for (unsigned i = 0; i < pieces.count; i++) {
         memset(pieces.base[i], 0, pieces.size_bytes[i]);
     }
+    if (arena->is_traced) {
+        size_t align_bytes = wanted->align > 1 ? pages_bytes(arena, wanted->align) : 0;
+        fallow__tracer_run(run.base, size_bytes, align_bytes, (wanted->flags & FALLOW_RUN_UNCOMMITTED) != 0);
+    }
     run.is_zero = run.is_zero || (wanted->flags & FALLOW_RUN_ZEROED) != 0;
     *run_out = run;
     return FALLOW_OK;
@@ -340,6 +345,9 @@ fallow_status fallow_arena_alloc_run(fallow_arena *arena, size_t size_bytes, con
         return arena_alloc_long(arena, size_bytes, &wanted, run_out, operation);
     }
     fallow__os_lock_release(&arena->lock);
+    if (arena->is_traced) {
+        fallow__tracer_run(base, size_bytes, 0, false);
+    }
     *run_out = (fallow_run){.base = base, .size_bytes = pages_bytes(arena, wanted.count), .is_zero = is_zero};
     return FALLOW_OK;
 }
@@ -377,6 +385,9 @@ static FALLOW_NOINLINE fallow_status arena_alloc_plain(fallow_arena *arena, size
     fallow__os_lock_release(&arena->lock);
     if (base == NULL) {
         return arena_alloc_plain_long(arena, size_bytes, base_out);
+    }
+    if (arena->is_traced) {
+        fallow__tracer_run(base, size_bytes, 0, false);
     }
     *base_out = base;
     return FALLOW_OK;

@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "debug.h"
 #include "status.h"
 
 enum {
@@ -240,8 +241,11 @@ static size_t least_reserve_bytes(const fallow_arena_options *options)
 _Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_BYTES, "the first mark is found");
 
 /* What each thread may keep. */
-static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes)
+static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes, bool is_traced)
 {
+    if (is_traced) {
+        return 0;
+    }
     if (options->thread_cache_bytes != 0) {
         return options->thread_cache_bytes != FALLOW_CACHE_NONE ? options->thread_cache_bytes : 0;
     }
@@ -298,6 +302,7 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow_arena *arena = region.base;
     part *p = (part *)(void *)((unsigned char *)region.base + fallow__align_up(sizeof(fallow_arena), 64));
     *arena = settings;
+    arena->is_traced = fallow__debug_begin(arena->name);
     fallow__os_lock_init(&arena->lock);
     fallow__os_event_init(&arena->turn_passed);
     fallow__scavenger_init(
@@ -307,7 +312,7 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     fallow__part_init(p, &region, &layout, arena_struct_bytes());
     fallow__part_link(arena, p);
     fallow__caches_init(&arena->caches, arena->page_bytes,
-                        cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count)),
+                        cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count), arena->is_traced),
                         fallow__config_get()->is_checking, fallow__arena_cache_leaves);
     fallow__arenas_enter(arena, arena->name, (options->flags & FALLOW_ARENA_NO_FORK) == 0);
     fallow__scavenger_join(&arena->scavenger);
@@ -321,6 +326,7 @@ void fallow_arena_destroy(fallow_arena *arena)
         return;
     }
     fallow__scavenger_leave(&arena->scavenger);
+    fallow__debug_leave(arena, arena->is_traced);
     fallow__arenas_leave(arena);
     fallow__caches_close(&arena->caches);
     for (const fallow__cache *cache = arena->caches.first; cache != NULL;) {

@@ -125,6 +125,7 @@ struct fallow_arena {
     uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
     fallow_purge purge;    /* never DEFAULT */
+    bool is_traced;        /* constant: FALLOW_DEBUG=trace; then there are no thread caches */
     uint32_t flags;        /* FALLOW_ARENA_* */
     uint32_t region_flags; /* of every part */
     bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);

@@ -73,20 +73,37 @@ bool fallow__config_parse_purge(const char *text, fallow_purge *purge_out)
     return true;
 }
 
-bool fallow__config_parse_debug(const char *text, bool *is_checking_out)
+bool fallow__config_parse_debug(const char *text, fallow__config *config_inout)
 {
-    static const char check[] = "check";
-    for (;;) {
+    static const char trace[] = "trace=";
+    const size_t trace_bytes = sizeof trace - 1;
+    bool is_checking = false;
+    bool is_telling = false;
+    const char *path = "";
+    size_t path_bytes = 0;
+    for (;; text++) {
         size_t length = strcspn(text, ",");
-        if (length != sizeof check - 1 || memcmp(text, check, length) != 0) {
+        if (length == 5 && memcmp(text, "check", length) == 0) {
+            is_checking = true;
+        } else if (length == 5 && memcmp(text, "stats", length) == 0) {
+            is_telling = true;
+        } else if (length > trace_bytes && memcmp(text, trace, trace_bytes) == 0 &&
+                   length - trace_bytes < FALLOW__TRACE_PATH_BYTES) {
+            path = text + trace_bytes;
+            path_bytes = length - trace_bytes;
+        } else {
             return false;
         }
-        if (text[length] == '\0') {
-            *is_checking_out = true;
-            return true;
+        text += length;
+        if (*text == '\0') {
+            break;
         }
-        text += length + 1;
     }
+    config_inout->is_checking = is_checking;
+    config_inout->is_telling = is_telling;
+    memcpy(config_inout->trace_path, path, path_bytes);
+    config_inout->trace_path[path_bytes] = '\0';
+    return true;
 }
 
 bool fallow__config_parse_scavenge(const char *text, fallow_scavenge *scavenge_out)
@@ -180,9 +197,8 @@ static void initialise(void)
             report("FALLOW_RESERVE", value, "is no size such as 64G or 512M");
         }
     }
-    if (get_environment("FALLOW_DEBUG", value, sizeof value) &&
-        !fallow__config_parse_debug(value, &config.is_checking)) {
-        report("FALLOW_DEBUG", value, "is not check");
+    if (get_environment("FALLOW_DEBUG", value, sizeof value) && !fallow__config_parse_debug(value, &config)) {
+        report("FALLOW_DEBUG", value, "is none of check, stats, trace=FILE");
     }
     if (get_environment("FALLOW_LIMIT", value, sizeof value)) {
         uint64_t memory_bytes = strchr(value, '%') != NULL ? fallow__os_memory_limit() : 0;

@@ -4,14 +4,20 @@
 
 #include "fallow.h"
 
+enum {
+    FALLOW__TRACE_PATH_BYTES = 1024
+};
+
 typedef struct fallow__config {
     fallow_purge purge; /* what DEFAULT means: never DEFAULT itself */
     bool is_purge_from_environment;
     size_t reserve_bytes; /* what 0 means, before RLIMIT_AS is looked at */
     bool is_reserve_from_environment;
-    bool is_checking;         /* FALLOW_DEBUG has `check` */
-    size_t limit_bytes;       /* what 0 means; 0 = no limit */
-    fallow_scavenge scavenge; /* what DEFAULT means: never DEFAULT itself */
+    bool is_checking;                          /* FALLOW_DEBUG has `check`, */
+    bool is_telling;                           /* `stats`, */
+    char trace_path[FALLOW__TRACE_PATH_BYTES]; /* `trace=FILE`; else "" */
+    size_t limit_bytes;                        /* what 0 means; 0 = no limit */
+    fallow_scavenge scavenge;                  /* what DEFAULT means: never DEFAULT itself */
     char environment_error[160];
 } fallow__config;
 
@@ -28,8 +34,8 @@ bool fallow__config_parse_size(const char *text, size_t *size_out);
 /* Parse "dontneed", "free" or "decommit". */
 bool fallow__config_parse_purge(const char *text, fallow_purge *purge_out);
 
-/* Parse words separated by commas: "check", so far. */
-bool fallow__config_parse_debug(const char *text, bool *is_checking_out);
+/* Parse words separated by commas: "check", "stats", "trace=FILE"; FILE has no comma in its name. All or nothing. */
+bool fallow__config_parse_debug(const char *text, fallow__config *config_inout);
 
 /* Parse "off", "assist" or "thread". */
 bool fallow__config_parse_scavenge(const char *text, fallow_scavenge *scavenge_out);

@@ -5,6 +5,7 @@
  * the program if it is no live run of this size. */
 #include "arena.h"
 #include "status.h"
+#include "tracer.h"
 
 enum {
     CACHE_SEARCH = 16, /* long runs that are looked through for one that comes back */
@@ -22,6 +23,9 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
 /* Free a run past the caches. */
 static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
 {
+    if (arena->is_traced) {
+        fallow__tracer_free(base);
+    }
     fallow__os_lock_acquire(&arena->lock);
     part *p = part_of(arena, base);
     uint64_t first = p != NULL ? page_of(arena, p, base) : 0;
@@ -120,6 +124,11 @@ void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t 
     FALLOW_REQUIRE(arena != NULL, operation, NULL, "the arena is NULL");
     FALLOW_REQUIRE(runs != NULL || count == 0, operation, NULL, "runs is NULL");
     uint64_t pages = 0;
+    for (size_t i = 0; arena->is_traced && i < count; i++) {
+        if (runs[i].base != NULL) {
+            fallow__tracer_free(runs[i].base);
+        }
+    }
     fallow__os_lock_acquire(&arena->lock);
     for (size_t i = 0; i < count; i++) {
         if (runs[i].base != NULL) {

@@ -70,7 +70,9 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out);
 
-/* The whole of it. */
+/* The whole of it. Where the system cannot take the addresses back yet (Linux, out of the middle of a mapping, at
+ * vm.max_map_count), its memory is given back, its addresses wait, and later calls of reserve and release try again:
+ * that is FALLOW_OK, unless too many wait. Failed, the region is as it was. */
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out);
 
 /* Committed pages in the range keep their contents and become readable and writable. All or nothing, but for this:
@@ -267,6 +269,27 @@ size_t fallow__os_limits(uint64_t process_id, const fallow__os_figures *figures,
 /* Copy memory of a process, all or nothing; false if this program may not read it, or it is not there. What faults in
  * that process may be read all the same: Linux looks behind protections. */
 bool fallow__os_peek(uint64_t process_id, uint64_t address, void *bytes_out, size_t size_bytes);
+
+/* --- text for people --------------------------------------------------------------------------------------- */
+
+/* A file that is written from its beginning on. */
+typedef struct fallow__os_file {
+    intptr_t handle;
+} fallow__os_file;
+
+/* Create it; a program that is started meanwhile does not inherit it. false: the system refuses; *is_taken_out tells
+ * whether because there is one of that name. */
+bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out);
+
+/* All of it, or false: then nobody knows how much. */
+bool fallow__os_file_write(const fallow__os_file *file, const char *bytes, size_t count);
+void fallow__os_file_close(const fallow__os_file *file);
+
+/* Write text to stderr; what it does not take is lost. */
+void fallow__os_print(const char *text);
+
+/* Have leave() called when the program ends by exit(), or by returning from main. Asked once for each function. */
+void fallow__os_at_exit(void (*leave)(void));
 
 /* --- last words -------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
  * has been freed: a bug of the caller, which stops the program with a message (fallow__run_require). */
 #include "arena.h"
 #include "status.h"
+#include "tracer.h"
 
 /* Find the page that begins at an address; one that is no page of the arena stops the program. The lock is held. */
 static place page_require(const fallow_arena *arena, const void *address, const char *operation)
@@ -42,6 +43,12 @@ place fallow__run_require(const fallow_arena *arena, const void *base, size_t si
                    operation, base, "the size is not the run's size");
     FALLOW_REQUIRE(!run_is_cached(arena, where), operation, base, "already free");
     return where;
+}
+
+/* Does a traced run begin with a page that is addresses only? The lock is held. */
+static bool run_is_addresses(const fallow_arena *arena, place run)
+{
+    return arena->is_traced && (FALLOW__STATES(fallow__state_of_page(arena, run.part, run.first)) & STATES_NONE) != 0;
 }
 
 /* A longer size for a run. */
@@ -131,7 +138,11 @@ fallow_status fallow_arena_extend(fallow_arena *arena, void *base, size_t old_by
     if (new_bytes >= old_bytes && pages_for(arena, new_bytes, &wanted.new_count)) {
         status = wanted.new_count == run.count ? FALLOW_OK : run_extend(arena, &wanted, &error);
     }
+    bool is_addresses = run_is_addresses(arena, run);
     fallow__os_lock_release(&arena->lock);
+    if (arena->is_traced && status == FALLOW_OK) {
+        fallow__tracer_change(base, new_bytes, 0, is_addresses);
+    }
     return status == FALLOW_OK ? FALLOW_OK : fallow__fail(status, operation, base, new_bytes, &error);
 }
 
@@ -148,7 +159,11 @@ void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size
         fallow__pages_free(&run.part->pages, run.first + new_count, run.count - new_count);
         fallow__caches_changed(&arena->caches);
     }
+    bool is_addresses = run_is_addresses(arena, run);
     fallow__os_lock_release(&arena->lock);
+    if (arena->is_traced) {
+        fallow__tracer_change(base, new_bytes, 0, is_addresses);
+    }
 }
 
 void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size_t first_bytes)
@@ -162,7 +177,11 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
                    operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
     fallow__caches_changed(&arena->caches);
+    bool is_addresses = run_is_addresses(arena, run);
     fallow__os_lock_release(&arena->lock);
+    if (arena->is_traced) {
+        fallow__tracer_change(base, first_bytes, size_bytes - first_bytes, is_addresses);
+    }
 }
 
 /* Check that a range lies in one live run; anything else stops the program. The lock is held. */

@@ -146,7 +146,7 @@ static void stats_of(fallow_arena *arena, fallow__named_stats *named_out)
 
 /* --- the formats --------------------------------------------------------------------------------------------- */
 
-static void write_text(fallow__writer *writer, const fallow__named_stats *named)
+void fallow__stats_write_text(fallow__writer *writer, const fallow__named_stats *named)
 {
     fallow__write_text(writer, "arena ");
     fallow__write_foreign(writer, named->name[0] != '\0' ? named->name : "without a name");
@@ -245,7 +245,7 @@ static void write_all_text(fallow__writer *writer)
 {
     fallow__named_stats named = {.id = 0};
     while (fallow__stats_next(&named)) {
-        write_text(writer, &named);
+        fallow__stats_write_text(writer, &named);
     }
 }
 
@@ -268,7 +268,7 @@ static void write_one(fallow__writer *writer, fallow_arena *arena, bool is_json)
         fallow__stats_write_json(writer, &named);
         fallow__write_text(writer, "\n");
     } else {
-        write_text(writer, &named);
+        fallow__stats_write_text(writer, &named);
     }
 }
 

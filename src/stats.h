@@ -14,6 +14,9 @@ typedef struct fallow__named_stats {
  * held afterwards. */
 bool fallow__stats_next(fallow__named_stats *named_inout);
 
+/* For a person: a line for each figure. */
+void fallow__stats_write_text(fallow__writer *writer, const fallow__named_stats *named);
+
 /* One JSON object, without a newline behind it. */
 void fallow__stats_write_json(fallow__writer *writer, const fallow__named_stats *named);
 

@@ -196,6 +196,36 @@ void fallow__write_foreign(fallow__writer *writer, const char *text)
     }
 }
 
+/* U+FFFE and U+FFFF are characters of UTF-8, and none of XML.
+ * Source: Extensible Markup Language (XML) 1.0, 2.2 Characters */
+static bool is_xml(const unsigned char *text)
+{
+    return !(text[0] == 0xef && text[1] == 0xbf && text[2] >= 0xbe);
+}
+
+void fallow__write_xml(fallow__writer *writer, const char *text)
+{
+    while (*text != '\0') {
+        unsigned count = character_bytes((const unsigned char *)text);
+        if (count == 0 || is_control((const unsigned char *)text) || !is_xml((const unsigned char *)text)) {
+            put(writer, '?');
+            text += count == 0 ? 1 : count;
+            continue;
+        }
+        const char *escaped = *text == '&'   ? "&amp;"
+                              : *text == '<' ? "&lt;"
+                              : *text == '>' ? "&gt;"
+                              : *text == '"' ? "&quot;"
+                                             : NULL;
+        if (escaped != NULL) {
+            fallow__write_text(writer, escaped);
+            text++;
+        } else {
+            text = put_character(writer, text, count);
+        }
+    }
+}
+
 static void put_json_control(fallow__writer *writer, unsigned char byte)
 {
     fallow__write_text(writer, "\\u00");

@@ -45,6 +45,7 @@ fallow__words fallow__share_words(uint64_t part, uint64_t whole);
 
 /* Text from elsewhere. */
 void fallow__write_foreign(fallow__writer *writer, const char *text); /* control characters and broken UTF-8 as '?' */
+void fallow__write_xml(fallow__writer *writer, const char *text);     /* that, and & < > " escaped */
 void fallow__write_json(fallow__writer *writer, const char *text);    /* in quotes; NULL is null */
 void fallow__write_label(fallow__writer *writer, const char *text);   /* a Prometheus label's value, in quotes */
 

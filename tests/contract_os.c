@@ -442,6 +442,173 @@ static void test_flags(void **state)
     }
 }
 
+/* --- forks --------------------------------------------------------------------------------------------------- */
+
+static fallow_region of_fork[3]; /* as it is, not in the child, zero in the child */
+static const uint32_t fork_flags[3] = {0, FALLOW_REGION_NO_FORK, FALLOW_REGION_WIPE_ON_FORK};
+static char fork_steps[32];
+static fallow__os_lock fork_lock;
+static fallow__os_event fork_event;
+
+static void note_step(char step)
+{
+    size_t length = strlen(fork_steps);
+    fork_steps[length < sizeof fork_steps - 1 ? length : 0] = step;
+}
+
+static void first_before(void)
+{
+    note_step('a');
+    fallow__os_lock_acquire(&fork_lock);
+}
+
+static void first_in_parent(void)
+{
+    note_step('p');
+    fallow__os_lock_release(&fork_lock);
+}
+
+static void first_in_child(void)
+{
+    note_step('c');
+    fallow__os_lock_init(&fork_lock);
+    fallow__os_event_init(&fork_event);
+}
+
+static void second_before(void)
+{
+    note_step('A');
+}
+
+static void second_in_parent(void)
+{
+    note_step('P');
+}
+
+static void second_in_child(void)
+{
+    note_step('C');
+}
+
+static int look_in_child(void)
+{
+    fallow__os_error error;
+    char *base = of_fork[0].base;
+    if (strcmp(fork_steps, "AacC") != 0) {
+        return 1;
+    }
+    if (base[0] != 1 || base[facts.page_bytes] != 1) {
+        return 2;
+    }
+    if (of_fork[1].flags != 0 && probe_can_read(of_fork[1].base)) {
+        return 3;
+    }
+    if (of_fork[2].flags != 0 && *(char *)of_fork[2].base != 0) {
+        return 4;
+    }
+    /* all of it can be used, and nothing is held */
+    base[0] = 2;
+    fallow__os_lock_acquire(&fork_lock);
+    fallow__os_event_wait(&fork_event, &fork_lock, 1);
+    fallow__os_lock_release(&fork_lock);
+    return fallow__os_commit(&of_fork[0], base, 4 * facts.page_bytes, &error) == FALLOW_OK && base[0] == 2 &&
+                   base[3 * facts.page_bytes] == 0 && fallow__os_release(&of_fork[0], &error) == FALLOW_OK &&
+                   !probe_can_read(base)
+               ? 0
+               : 5;
+}
+
+static void test_fork(void **state)
+{
+    (void)state;
+    static bool is_asked;
+    fallow__os_error error;
+    if (!is_asked) { /* once per process */
+        fallow__os_lock_init(&fork_lock);
+        fallow__os_event_init(&fork_event);
+        assert_true(fallow__os_at_fork(first_before, first_in_parent, first_in_child));
+        assert_true(fallow__os_at_fork(second_before, second_in_parent, second_in_child));
+        is_asked = true;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        fallow_region_options options = {.flags = fork_flags[i]};
+        assert_int_equal(reserve(4 * facts.page_bytes, options, &of_fork[i]), FALLOW_OK);
+        assert_int_equal(fallow__os_commit(&of_fork[i], of_fork[i].base, 2 * facts.page_bytes, &error), FALLOW_OK);
+        memset(of_fork[i].base, 1, 2 * facts.page_bytes);
+    }
+    memset(fork_steps, 0, sizeof fork_steps);
+    int result = probe_fork(look_in_child);
+    if (result >= 0) {
+        assert_int_equal(result, 0);
+        assert_string_equal(fork_steps, "AapP");
+    } else {
+        print_message("SKIPPED: there is no fork here\n");
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const char *base = of_fork[i].base;
+        assert_int_equal(base[0], 1);
+        assert_int_equal(base[2 * facts.page_bytes - 1], 1);
+        release(&of_fork[i]);
+    }
+    fallow__os_lock_destroy(&fork_lock);
+    fallow__os_event_destroy(&fork_event);
+}
+
+/* --- large pages ---------------------------------------------------------------------------------------------- */
+
+static bool is_filled(const unsigned char *base, size_t size_bytes, unsigned char byte)
+{
+    return base[0] == byte && memcmp(base, base + 1, size_bytes - 1) == 0;
+}
+
+/* Where the pool has none to give, ordinary pages are what is had, and the same is true of them. */
+static void test_large_pages(void **state)
+{
+    (void)state;
+    fallow_region large;
+    fallow__os_error error;
+    fallow__os_left left;
+    bool is_zero;
+    bool is_committed;
+    size_t unit = facts.large_page_bytes > facts.page_bytes ? facts.large_page_bytes : facts.page_bytes;
+    fallow_region_options options = {.flags = FALLOW_REGION_LARGE_PAGES};
+    assert_int_equal(reserve(4 * unit, options, &large), FALLOW_OK);
+    bool is_large = (large.flags & FALLOW_REGION_LARGE_PAGES) != 0;
+    printf("%s pages of %zu KiB\n", is_large ? "large" : "ordinary", large.page_bytes >> 10);
+    assert_int_equal(large.page_bytes, is_large ? facts.large_page_bytes : facts.page_bytes);
+    assert_int_equal((uintptr_t)large.base % large.page_bytes, 0);
+    assert_int_equal(large.size_bytes, 4 * unit);
+    unsigned char *base = large.base;
+    assert_false(probe_can_read(base));
+    assert_int_equal(fallow__os_commit(&large, base, 3 * unit, &error), FALLOW_OK);
+    assert_true(is_filled(base, 3 * unit, 0));
+    assert_false(probe_can_read(base + 3 * unit));
+    memset(base, 1, 3 * unit);
+    assert_int_equal(fallow__os_decommit(&large, base + unit, unit, &left, &error), FALLOW_OK);
+    assert_int_equal(left, FALLOW__OS_LEFT_NOTHING);
+    assert_false(probe_can_read(base + unit));
+    assert_true(probe_can_write(base + unit - 1));
+    assert_int_equal(fallow__os_commit(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_true(is_filled(base, unit, 1) && is_filled(base + unit, unit, 0) && is_filled(base + 2 * unit, unit, 1));
+    memset(base + unit, 2, unit);
+    assert_int_equal(fallow__os_purge(&large, base, unit, FALLOW_PURGE_DONTNEED, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_zero && is_committed && is_filled(base, unit, 0) && is_filled(base + unit, unit, 2));
+    assert_int_equal(fallow__os_purge(&large, base + unit, unit, FALLOW_PURGE_FREE, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_committed && (!is_zero || is_filled(base + unit, unit, 0)));
+    assert_int_equal(fallow__os_protect(&large, base, unit, FALLOW_PROTECTION_READ, &error), FALLOW_OK);
+    assert_false(probe_can_write(base));
+    assert_int_equal(fallow__os_protect(&large, base, unit, FALLOW_PROTECTION_READ_WRITE, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_prefault(&large, base, 2 * unit, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_guard(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_false(probe_can_read(base + unit));
+    assert_int_equal(fallow__os_unguard(&large, base + unit, unit, &error), FALLOW_OK);
+    assert_true(is_filled(base + unit, unit, 0) && is_filled(base + 2 * unit, unit, 1));
+    release(&large);
+    assert_false(probe_can_read(base));
+}
+
 static void test_impossible_sizes(void **state)
 {
     (void)state;
@@ -1175,6 +1342,35 @@ static void test_environment(void **state)
     assert_string_equal(value, "");
 }
 
+/* A file is what was written to it; one that is there is left alone. */
+static void test_file(void **state)
+{
+    (void)state;
+    char path[64];
+    char text[64] = "";
+    fallow__os_file file;
+    fallow__os_file second;
+    bool is_taken = true;
+    snprintf(path, sizeof path, "contract_os.%llu.%u", (unsigned long long)fallow__os_process_id(),
+             (unsigned)(fallow__os_clock_ns() % 1000000));
+    assert_true(fallow__os_file_create(path, &file, &is_taken));
+    assert_false(is_taken);
+    assert_true(fallow__os_file_write(&file, "a 1 4096\n", 9));
+    assert_false(fallow__os_file_create(path, &second, &is_taken));
+    assert_true(is_taken);
+    assert_true(fallow__os_file_write(&file, "f 1\n\r\n", 6));
+    fallow__os_file_close(&file);
+    FILE *written = fopen(path, "rb");
+    assert_non_null(written);
+    assert_int_equal(fread(text, 1, sizeof text, written), 15);
+    fclose(written);
+    assert_string_equal(text, "a 1 4096\nf 1\n\r\n");
+    assert_int_equal(remove(path), 0);
+    assert_false(fallow__os_file_create("no-such-directory/file", &file, &is_taken));
+    assert_false(is_taken);
+    assert_false(fallow__os_file_create("", &file, &is_taken));
+}
+
 /* --- time and threads -------------------------------------------------------------------------------------- */
 
 static void test_clock(void **state)
@@ -1598,6 +1794,8 @@ int main(void)
         cmocka_unit_test(test_low_4g),
         cmocka_unit_test(test_low_4g_too_large),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_impossible_sizes),
         ON_REGION(test_commit_is_just_the_range),
         ON_REGION(test_commit_again_keeps),
@@ -1629,6 +1827,7 @@ int main(void)
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_file),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_event_of_a_lock_taken_alone),
         cmocka_unit_test(test_event_wakes),

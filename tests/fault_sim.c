@@ -10,6 +10,7 @@ static const sim_options systems[] = {
     {.rules = SIM_LINUX, .page_bytes = 16 << 10},
     {.rules = SIM_LINUX, .page_bytes = 64 << 10, .flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE},
     {.rules = SIM_WINDOWS, .page_bytes = 4 << 10},
+    {.rules = SIM_LINUX, .page_bytes = 4 << 10, .large_page_bytes = 64 << 10, .large_page_count = 64},
 };
 
 /* A release is refused by itself only: of one that fails while something else is undone nothing can be made good. */
@@ -24,6 +25,7 @@ static const struct {
     {"decommit leaves it accessible", {.left = FALLOW__OS_LEFT_ACCESSIBLE, .is_halfway = true}},
     {"all from there on", {.calls = BURST, .times = UINT64_MAX}},
     {"all from there on, charged", {.calls = BURST, .times = UINT64_MAX, .left = FALLOW__OS_LEFT_CHARGED}},
+    {"ends of threads, barriers", {.calls = SIM_CALL(SIM_AT_THREAD_EXIT) | SIM_CALL(SIM_BARRIER), .times = UINT64_MAX}},
     {"all from there on, accessible", {.calls = BURST, .times = UINT64_MAX, .left = FALLOW__OS_LEFT_ACCESSIBLE}},
 };
 

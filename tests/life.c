@@ -23,7 +23,8 @@ enum {
     TOUCHED_PAGES = 160,  /* parts of more pages are written to in some places only */
     ZEROED_BYTES_MAX = 64 << 10,
     ZEROED_SOMETIMES = 4 << 20,
-    BLOCK_PAGES = 512 * 512 /* pages whose bookkeeping is committed at once */
+    SCAVENGED_BYTES = 2 << 20, /* a piece of those that are given back by scavenging, and an event */
+    BLOCK_PAGES = 512 * 512    /* pages whose bookkeeping is committed at once */
 };
 
 typedef struct event {
@@ -45,7 +46,7 @@ typedef struct life_arena {
     uint64_t grants_refused; /* and then no so often */
     uint64_t refused_grants; /* how often it said no in this operation */
     size_t event_count;
-    event events[EVENTS_MAX];
+    event events[EVENTS_MAX]; /* the last: see op_create */
 } life_arena;
 
 static struct {
@@ -66,9 +67,9 @@ life_tally life_counts;
 const char *life_kind_name(life_kind kind)
 {
     static const char *const names[LIFE_KINDS] = {
-        "create", "destroy",  "alloc", "alloc_run",     "free",      "free_many", "split",   "extend", "shrink",
-        "commit", "decommit", "trim",  "run_of",        "write",     "look",      "invalid", "check",  "flush",
-        "faults", "limit",    "age",   "refuse_grants", "pass_time", "come",      "go",
+        "create", "destroy",  "alloc", "alloc_run", "free",          "free_many", "split", "extend",  "shrink",
+        "commit", "decommit", "trim",  "scavenge",  "run_of",        "write",     "look",  "invalid", "check",
+        "flush",  "faults",   "limit", "age",       "refuse_grants", "pass_time", "fork",  "come",    "go",
     };
     return names[kind];
 }
@@ -408,6 +409,9 @@ static void look(const life_arena *a, unsigned part, uint64_t first, uint64_t co
         }
         uint64_t end = piece->first + piece->count < first + count ? piece->first + piece->count : first + count;
         uint64_t begin = piece->first > first ? piece->first : first;
+        LIFE_CHECK(world_may_read(model_address(&a->model, part, begin), (size_t)(end - begin) * a->model.page_bytes),
+                   "some of pages %llu to %llu of part %u cannot be read", (unsigned long long)begin,
+                   (unsigned long long)end, part);
         if (piece->content == MODEL_ZERO) {
             for (uint64_t page = begin; page < end; page += 1 + (end - begin) / 8) {
                 check_zero(&a->model, part, page);
@@ -416,6 +420,34 @@ static void look(const life_arena *a, unsigned part, uint64_t first, uint64_t co
         }
         for (uint64_t page = touched_from(p, begin); page < end; page += touch_step(p)) {
             check_word(&a->model, part, page, stamp_word(piece->content, page));
+        }
+    }
+}
+
+static void announce_write(unsigned part, unsigned char *base, size_t size_bytes)
+{
+    LIFE_CHECK(world_may_write(base, size_bytes), "%zu bytes at %p of part %u cannot be written", size_bytes,
+               (void *)base, part);
+}
+
+/* All pages of a piece at once; or, where pages of the arena are larger than the system's, or only some are written to,
+ * those pages of the system that hold the two words. */
+static void announce_writes(const life_arena *a, unsigned part, const model_piece *piece)
+{
+    const model_part *p = &a->model.parts[part];
+    size_t page_bytes = a->model.page_bytes;
+    size_t system_bytes = life.facts.page_bytes;
+    uint64_t step = touch_step(p);
+    if (step == 1 && page_bytes == system_bytes) {
+        announce_write(part, model_address(&a->model, part, piece->first), (size_t)piece->count * page_bytes);
+        return;
+    }
+    for (uint64_t page = touched_from(p, piece->first); page < piece->first + piece->count; page += step) {
+        unsigned char *base = model_address(&a->model, part, page);
+        size_t second = second_word(page_bytes, page) / system_bytes * system_bytes;
+        announce_write(part, base, system_bytes);
+        if (second != 0) {
+            announce_write(part, base + second, system_bytes);
         }
     }
 }
@@ -437,6 +469,7 @@ static void stamp(life_arena *a, unsigned part, uint64_t first, uint64_t count)
         if (piece->count < touch_step(p)) {
             continue;
         }
+        announce_writes(a, part, piece);
         piece->content = value;
         for (; page < piece->first + piece->count; page += touch_step(p)) {
             unsigned char *base = model_address(&a->model, part, page);
@@ -486,6 +519,7 @@ static void learn_part(life_arena *a, const fallow_run *run)
     LIFE_CHECK(!is_in_new_part(a, base + (size_t)page_count * page), "a part is longer than it should be");
     LIFE_CHECK(!is_in_new_part(a, base - 1), "a part begins before it should");
     model_add_part(m, base, page_count);
+    world_open(base, (size_t)page_count * page);
 }
 
 /* --- allocating -------------------------------------------------------------------------------------------- */
@@ -1241,19 +1275,47 @@ static bool op_trim(life_arena *a, test_random *random)
     return status == FALLOW_OK;
 }
 
+/* Which of the free pages goes is not the model's to say: where it is told, the events do. */
+static bool op_scavenge(life_arena *a, test_random *random)
+{
+    bool is_all = test_below(random, 2) == 0 && a->stats.retained_bytes / SCAVENGED_BYTES < EVENTS_MAX / 2;
+    uint64_t budget_ns = is_all ? UINT64_MAX : test_below(random, 1 << 20);
+    unsigned percent = a->options.retain_percent != 0 ? a->options.retain_percent : 10;
+    size_t released_bytes = 42;
+    op_begin(a);
+    fallow_status status = fallow_arena_scavenge(a->arena, budget_ns, &released_bytes);
+    trace_op(a, "scavenge for %llu ns: %s, %zu released", (unsigned long long)budget_ns, fallow_status_name(status),
+             released_bytes);
+    LIFE_CHECK(status == FALLOW_OK || (is_the_worlds(status) && world_has_refused()), "unexpected %s",
+               fallow_status_name(status));
+    hear_events(a);
+    if (released_bytes != 0 || status != FALLOW_OK) {
+        old_becomes_maybe(a);
+    }
+    fallow_arena_stats s;
+    fallow_arena_read_stats(a->arena, &s);
+    LIFE_SAME("released", released_bytes, a->stats.retained_bytes - s.retained_bytes);
+    size_t goal_bytes = s.in_use_bytes / 100 * percent + s.page_bytes;
+    LIFE_CHECK(status != FALLOW_OK || budget_ns != UINT64_MAX || s.retained_bytes <= goal_bytes,
+               "%zu bytes are retained, and not more than %zu should be", s.retained_bytes, goal_bytes);
+    return status == FALLOW_OK;
+}
+
 /* --- arenas come and go ------------------------------------------------------------------------------------ */
 
 static fallow_arena_options random_arena_options(life_arena *a, test_random *random)
 {
     size_t page = life.facts.page_bytes << test_below(random, 3);
     uint64_t page_count = 8 + test_below(random, 120);
+    bool is_large;
     fallow_arena_options o = {.page_bytes = page, .name = test_below(random, 4) == 0 ? "life" : NULL};
     switch (test_below(random, 16)) {
     case 0: page_count = 500 + test_below(random, 30); break;
     case 1: page_count = 1 + test_below(random, 4000); break;
     case 2:
     case 3:
-        if (world_has_faults() && sizeof(void *) == 8) {
+        is_large = world_has_faults() && sizeof(void *) == 8;
+        if (is_large && (!life.options.is_light || test_below(random, 8) == 0)) {
             page_count = (2 + test_below(random, 8)) * BLOCK_PAGES + test_below(random, 2) * 7;
         }
         break;
@@ -1270,7 +1332,8 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
         o.limit_bytes = (size_t)(1 + test_below(random, page_count)) * page + metadata_bytes;
     }
     o.thread_cache_bytes = FALLOW_CACHE_NONE;
-    o.scavenge = FALLOW_SCAVENGE_OFF;
+    o.scavenge = FALLOW_SCAVENGE_OFF; /* or the clock would say what is given back */
+    o.retain_percent = test_below(random, 2) == 0 ? 0 : 1 + (unsigned)test_below(random, 1000);
     o.flags |= test_below(random, 2) == 0 ? FALLOW_ARENA_FIXED : 0;
     o.flags |= test_below(random, 4) == 0 ? FALLOW_ARENA_NO_DUMP : 0;
     o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_NO_FORK : 0;
@@ -1321,7 +1384,7 @@ static void destroy(life_arena *a)
 static bool op_create(life_arena *a, test_random *random)
 {
     fallow_arena *arena = NULL;
-    *a = (life_arena){0};
+    memset(a, 0, offsetof(life_arena, events)); /* without the events, which are megabytes */
     a->options = random_arena_options(a, random);
     op_begin(a);
     fallow_status status = fallow_arena_create(&a->options, &arena);
@@ -1381,8 +1444,34 @@ static const operation operations[LIFE_KINDS] = {
     [LIFE_TRIM] = {op_trim, false},           [LIFE_RUN_OF] = {op_run_of, false},
     [LIFE_WRITE] = {op_write, true},          [LIFE_LOOK] = {op_look, false},
     [LIFE_INVALID] = {op_invalid, false},     [LIFE_CHECK] = {op_check, false},
-    [LIFE_FLUSH] = {op_flush, false},
+    [LIFE_FLUSH] = {op_flush, false},         [LIFE_SCAVENGE] = {op_scavenge, false},
 };
+
+/* The parent lives on, or the child, which has no arenas with NO_FORK. What the others are has not changed. */
+static bool op_fork(life_arena *a, test_random *random)
+{
+    bool is_child = test_below(random, 2) == 0;
+    trace_op(a, "fork: the %s lives on", is_child ? "child" : "parent");
+    if (!world_has_forks()) {
+        return false;
+    }
+    world_fork_before();
+    if (is_child) {
+        world_fork_child();
+    } else {
+        world_fork_parent();
+    }
+    for (int index = 0; index < ARENAS_MAX; index++) {
+        life_arena *each = &life.arenas[index];
+        if (is_child && each->arena != NULL && (each->options.flags & FALLOW_ARENA_NO_FORK) != 0) {
+            each->arena = NULL;
+            model_end(&each->model);
+        }
+        LIFE_CHECK(each->arena == NULL || fallow_arena_check(each->arena) == FALLOW_OK,
+                   "fallow_arena_check says no to arena %d after a fork", index);
+    }
+    return true;
+}
 
 /* What an operation does to the world rather than to an arena. */
 static bool op_on_world(life_arena *a, test_random *random)
@@ -1392,6 +1481,7 @@ static bool op_on_world(life_arena *a, test_random *random)
     case LIFE_LIMIT: world_change_limit(test_next(random)); break;
     case LIFE_AGE: world_take_lazy(); break;
     case LIFE_PASS_TIME: world_pass_time(UINT64_C(1) << test_below(random, 36)); break;
+    case LIFE_FORK: return op_fork(a, random);
     default:
         a->grants_passed = test_below(random, 8);
         a->grants_refused = 1 + test_below(random, 3);
@@ -1448,15 +1538,15 @@ static void live(const life_op *ops, size_t op_count)
     LIFE_CHECK(world_end(), "something is left behind");
 }
 
-/* One life in three, where the world knows of threads. */
-static bool has_threads(uint64_t seed)
+/* One life in three, where the world knows of threads; no light one. */
+static bool has_threads(const life_options *options)
 {
-    return world_has_threads() && seed % 3 == 0;
+    return world_has_threads() && !options->is_light && options->seed % 3 == 0;
 }
 
 const char *life_run(const life_options *options, const life_op *ops, size_t op_count)
 {
-    if (has_threads(options->seed)) {
+    if (has_threads(options)) {
         return life_run_threads(options, ops, op_count);
     }
     for (int index = 0; index < ARENAS_MAX; index++) {
@@ -1468,7 +1558,7 @@ const char *life_run(const life_options *options, const life_op *ops, size_t op_
     life.is_charge_exact = true;
     life.has_lied = false;
     life.complaint[0] = '\0';
-    world_begin(&(world_options){.seed = options->seed, .stop = stopped});
+    world_begin(&(world_options){.seed = options->seed, .is_light = options->is_light, .stop = stopped});
     fallow_system_info(&life.facts);
     TRACE("seed %llu: %s\n", (unsigned long long)options->seed, world_name());
     if (setjmp(life.out) != 0) {
@@ -1484,12 +1574,12 @@ static const unsigned char usual[LIFE_KINDS] = {
     [LIFE_FREE_MANY] = 2, [LIFE_SPLIT] = 10,        [LIFE_EXTEND] = 16,   [LIFE_SHRINK] = 10,    [LIFE_COMMIT] = 10,
     [LIFE_DECOMMIT] = 8,  [LIFE_TRIM] = 4,          [LIFE_RUN_OF] = 10,   [LIFE_WRITE] = 10,     [LIFE_LOOK] = 2,
     [LIFE_INVALID] = 2,   [LIFE_CHECK] = 6,         [LIFE_FLUSH] = 2,     [LIFE_FAULTS] = 0,     [LIFE_LIMIT] = 0,
-    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2,
+    [LIFE_AGE] = 2,       [LIFE_REFUSE_GRANTS] = 0, [LIFE_PASS_TIME] = 2, [LIFE_SCAVENGE] = 3,   [LIFE_FORK] = 1,
 };
 
-size_t life_plan(uint64_t seed, life_op *ops_out)
+size_t life_plan(const life_options *options, life_op *ops_out)
 {
-    test_random random = {seed ^ UINT64_C(0x6c69666521)};
+    test_random random = {options->seed ^ UINT64_C(0x6c69666521)};
     unsigned weights[LIFE_KINDS];
     unsigned total = 0;
     size_t op_count = 20 + test_below(&random, LIFE_OPS_MAX - 20);
@@ -1502,7 +1592,7 @@ size_t life_plan(uint64_t seed, life_op *ops_out)
         weights[LIFE_LIMIT] = (unsigned)test_below(&random, 20);
         weights[LIFE_REFUSE_GRANTS] = (unsigned)test_below(&random, 30);
     }
-    if (has_threads(seed)) {
+    if (has_threads(options)) {
         weights[LIFE_COME] = 10 + (unsigned)test_below(&random, 20);
         weights[LIFE_GO] = 1 + (unsigned)test_below(&random, 20);
     }

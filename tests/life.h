@@ -22,6 +22,7 @@ typedef enum life_kind {
     LIFE_COMMIT,
     LIFE_DECOMMIT,
     LIFE_TRIM,
+    LIFE_SCAVENGE,
     LIFE_RUN_OF,
     LIFE_WRITE,
     LIFE_LOOK,
@@ -33,6 +34,7 @@ typedef enum life_kind {
     LIFE_AGE,
     LIFE_REFUSE_GRANTS,
     LIFE_PASS_TIME,
+    LIFE_FORK,
     LIFE_COME, /* a thread; these two in lives with threads only */
     LIFE_GO,
     LIFE_KINDS
@@ -47,6 +49,7 @@ typedef struct life_op {
 typedef struct life_options {
     uint64_t seed;   /* the system, and how operations are mixed */
     bool is_traced;  /* print each operation */
+    bool is_light;   /* pages are opened: world.h */
     uint64_t lie_at; /* from this operation on, at the first chance, the model lies once; UINT64_MAX = never */
 } life_options;
 
@@ -54,7 +57,7 @@ typedef struct life_options {
 #define LIFE_OPS_MAX 2000
 
 /* The operations of a life. */
-size_t life_plan(uint64_t seed, life_op *ops_out);
+size_t life_plan(const life_options *options, life_op *ops_out);
 
 /* Live it. NULL, or what was wrong: a static text. The seed decides whether it is a life of one thread (life.c) or one
  * with several (life_threads.c). */

@@ -24,6 +24,7 @@
 #include "fallow.h"
 #include "life.h"
 #include "test.h"
+#include "trial.h"
 #include "world.h"
 
 enum {
@@ -88,6 +89,7 @@ static struct {
     uint32_t next_stamp;
     uint64_t first_refused;
     bool has_lied;
+    bool is_child; /* this process is the child of a fork: it looks, and ends */
     fallow_system facts;
     struct {
         world_thread thread;
@@ -120,6 +122,11 @@ static void complain_as(const work *w, const char *format, ...)
                  life_kind_name((life_kind)w->op.kind), world_self(), text);
     } else {
         snprintf(life.complaint, sizeof life.complaint, "thread %u: %s", world_self(), text);
+    }
+    if (life.is_child) { /* the thread that would jump out is not here */
+        printf("in the child of a fork: %s\n", life.complaint);
+        fflush(NULL);
+        _Exit(1);
     }
     world_give_up(jump_out);
 }
@@ -753,6 +760,19 @@ static bool op_trim(work *w)
     return status == FALLOW_OK;
 }
 
+static bool op_scavenge(work *w)
+{
+    size_t released_bytes = 42;
+    work_begin(w);
+    fallow_status status = fallow_arena_scavenge(w->a->arena, test_below(&w->random, 1 << 20), &released_bytes);
+    trace(w, "scavenge: %s, %zu released", fallow_status_name(status), released_bytes);
+    if (status != FALLOW_OK) {
+        check_failure(w, status);
+    }
+    work_end(w);
+    return status == FALLOW_OK;
+}
+
 static bool op_flush(work *w)
 {
     work_begin(w);
@@ -859,6 +879,7 @@ static fallow_arena_options random_arena_options(work *w)
         test_below(random, 2) == 0 ? FALLOW_CACHE_NONE : CACHE_BYTES_LEAST + test_below(random, 3) * 16 * page;
     o.scavenge = FALLOW_SCAVENGE_OFF;
     o.flags |= test_below(random, 3) != 0 ? FALLOW_ARENA_FIXED : 0;
+    o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_NO_FORK : 0;
     if (test_below(random, 2) == 0) {
         o.before_commit = before_commit;
         o.after_decommit = after_decommit;
@@ -998,6 +1019,86 @@ static bool op_come(work *w)
     return false;
 }
 
+/* --- forks ------------------------------------------------------------------------------------------------- */
+
+/* An arena of which a thread that is gone may have been in the middle of something. */
+static void check_in_child(work *w, bool was_quiet)
+{
+    shared_arena *a = w->a;
+    fallow_arena_stats s;
+    void *base = NULL;
+    for (size_t index = 0; index < a->run_count; index++) {
+        if (!a->runs[index]->is_busy) {
+            look(w, a->runs[index]);
+        }
+    }
+    CHECK(fallow_arena_check(a->arena) == FALLOW_OK, "fallow_arena_check says no");
+    fallow_status status = fallow_arena_alloc(a->arena, 3 * page_bytes_of(a), &base);
+    CHECK(status == FALLOW_OK || status == FALLOW_ERR_EXHAUSTED || status == FALLOW_ERR_LIMIT, "alloc: %s",
+          fallow_status_name(status));
+    if (status == FALLOW_OK) {
+        check_nobodys(w, base, 3);
+        memset(base, 1, 3 * page_bytes_of(a));
+        fallow_arena_free(a->arena, base, 3 * page_bytes_of(a));
+    }
+    fallow_arena_flush_thread(a->arena);
+    fallow_arena_read_stats(a->arena, &s);
+    check_identities(w, &s);
+    SAME("cached, with no other thread", s.cached_bytes, 0);
+    if (was_quiet) {
+        check_runs(w, &s);
+    }
+    CHECK(fallow_arena_trim(a->arena, 0, NULL) == FALLOW_OK, "trim");
+    fallow_arena_destroy(a->arena);
+    runs_forget(a); /* the next one may use the addresses */
+    if (was_quiet) {
+        SAME("granted after destroy", a->granted_bytes, 0);
+    }
+}
+
+/* The child has this thread only. It can use all arenas that it has, and what was kept by threads that are gone. */
+static int live_in_child(void *context)
+{
+    work *w = context;
+    bool is_clean = life.under_way == 0; /* what another was about to make is lost here */
+    life.is_child = true;
+    trial_patience(20);
+    world_refuse_nothing();
+    world_lift_limits();
+    world_fork_child();
+    for (int index = 0; index < ARENAS_MAX; index++) {
+        if ((life.arenas[index].options.flags & FALLOW_ARENA_NO_FORK) != 0) {
+            runs_forget(&life.arenas[index]); /* their place is free here */
+        }
+    }
+    for (int index = 0; index < ARENAS_MAX; index++) {
+        w->a = &life.arenas[index];
+        is_clean = is_clean && !w->a->is_closed;
+        if (w->a->arena != NULL && !w->a->is_closed && (w->a->options.flags & FALLOW_ARENA_NO_FORK) == 0) {
+            w->a->grants_refused = 0;
+            check_in_child(w, w->a->under_way == 0);
+        }
+    }
+    if (is_clean && !world_is_empty()) {
+        complain_as(w, "something is left behind");
+    }
+    return 0;
+}
+
+/* The host forks. That takes as long as a life, so it is done once in a while. */
+static bool op_fork(work *w)
+{
+    if (!world_has_forks() || !trial_is_apart() || test_below(&w->random, 8) != 0) {
+        return false;
+    }
+    trace(w, "fork");
+    world_fork_before();
+    int code = trial_run(live_in_child, w);
+    world_fork_parent();
+    CHECK(code == 0, "the child of a fork has failed: %d", code);
+    return true;
+}
+
 static bool op_on_world(work *w)
 {
     switch (w->op.kind) {
@@ -1005,6 +1106,7 @@ static bool op_on_world(work *w)
     case LIFE_LIMIT: world_change_limit(test_next(&w->random)); break;
     case LIFE_AGE: world_take_lazy(); break;
     case LIFE_PASS_TIME: world_pass_time(UINT64_C(1) << test_below(&w->random, 36)); break;
+    case LIFE_FORK: return op_fork(w);
     default:
         w->a->grants_passed = test_below(&w->random, 8);
         w->a->grants_refused = 1 + test_below(&w->random, 3);
@@ -1020,7 +1122,7 @@ static bool (*const operations[LIFE_KINDS])(work *w) = {
     [LIFE_EXTEND] = op_extend,     [LIFE_SHRINK] = op_shrink,       [LIFE_COMMIT] = op_commit,
     [LIFE_DECOMMIT] = op_decommit, [LIFE_TRIM] = op_trim,           [LIFE_RUN_OF] = op_run_of,
     [LIFE_WRITE] = op_write,       [LIFE_LOOK] = op_look,           [LIFE_INVALID] = op_invalid,
-    [LIFE_CHECK] = op_check,       [LIFE_FLUSH] = op_flush,
+    [LIFE_CHECK] = op_check,       [LIFE_FLUSH] = op_flush,         [LIFE_SCAVENGE] = op_scavenge,
 };
 
 static void op_do(const life_op *op)

@@ -420,8 +420,9 @@ static void test_locked(void **state)
 
 /* --- vm.max_map_count -------------------------------------------------------------------------------------- */
 
-/* The limit is not lowered, which would hit every process of the machine: that many mappings are made. */
-static void body_map_count(void)
+/* The limit is not lowered, which would hit every process of the machine: that many mappings are made, in a region that
+ * is large enough. */
+static size_t map_count_bytes(void)
 {
     skip_if_emulated();
     fallow_system system;
@@ -429,13 +430,16 @@ static void body_map_count(void)
     if (system.map_count_limit > 300000) {
         skip_child("vm.max_map_count is so high that reaching it takes too long");
     }
-    uint64_t start = process_now().map_count;
-    size_t size = ((size_t)system.map_count_limit + 64) * page;
-    fallow_region region = reserve(size, 0);
-    fallow_region three = reserve_filled(3 * page, 3 * page, 0);
+    return ((size_t)system.map_count_limit + 64) * page;
+}
+
+static void use_up_mappings(fallow_region region)
+{
+    fallow_system system;
+    fallow_system_info(&system);
     size_t offset = 0;
     fallow_status status = FALLOW_OK;
-    while (status == FALLOW_OK && offset < size) {
+    while (status == FALLOW_OK && offset < region.size_bytes) {
         status = fallow_region_commit(&region, offset, page);
         offset += 2 * page;
     }
@@ -450,6 +454,15 @@ static void body_map_count(void)
            fallow_region_commit(&region, offset + 2 * page, page) == FALLOW_OK) {
         offset += 2 * page;
     }
+}
+
+static void body_map_count(void)
+{
+    size_t size = map_count_bytes();
+    uint64_t start = process_now().map_count;
+    fallow_region region = reserve(size, 0);
+    fallow_region three = reserve_filled(3 * page, 3 * page, 0);
+    use_up_mappings(region);
     /* a hole in the middle of a mapping would need two more: the memory is given back, the page stays accessible */
     CHECK(decommit(&three, page, page, FALLOW_ERR_MAP_COUNT) == FALLOW__OS_LEFT_ACCESSIBLE);
     CHECK(is_all(at(&three, 0), page, 1));
@@ -459,6 +472,8 @@ static void body_map_count(void)
     check_failure(FALLOW_ERR_MAP_COUNT, ENOMEM, "vm.max_map_count");
     CHECK_STATUS(fallow_region_protect(&three, page, page, FALLOW_PROTECTION_READ), FALLOW_ERR_MAP_COUNT);
     CHECK_STATUS(fallow_region_purge(&three, page, page, FALLOW_PURGE_DONTNEED), FALLOW_OK);
+    fallow_system system;
+    fallow_system_info(&system);
     if (system.has_guard_install) { /* costs no mapping */
         CHECK_STATUS(fallow_region_guard(&three, page, page), FALLOW_OK);
         CHECK(!probe_can_read(at(&three, page)));
@@ -475,6 +490,138 @@ static void test_map_count(void **state)
 {
     (void)state;
     run(body_map_count);
+}
+
+/* --- releases that wait ------------------------------------------------------------------------------------ */
+
+enum {
+    WAITING_MOST = 512 /* so many wait at most */
+};
+
+/* Reservations side by side, which the kernel makes one mapping of; with nothing beside the first and the last. */
+static void reserve_row(fallow_region *row, size_t count, uint32_t flags)
+{
+    fallow_region whole = reserve((count + 2) * page, 0);
+    char *base = at(&whole, page);
+    CHECK_STATUS(fallow_region_release(&whole), FALLOW_OK);
+    uint64_t start = process_now().map_count;
+    for (size_t i = 0; i < count; i++) {
+        fallow_region_options options = {.hint = base + i * page, .flags = flags | FALLOW_REGION_EXACT};
+        CHECK_STATUS(fallow_region_reserve(page, &options, &row[i]), FALLOW_OK);
+    }
+    CHECK(process_now().map_count <= start + 1);
+}
+
+static bool is_free(void *base)
+{
+    fallow_region region;
+    fallow_region_options options = {.hint = base, .flags = FALLOW_REGION_EXACT};
+    bool is_reserved = fallow_region_reserve(page, &options, &region) == FALLOW_OK;
+    CHECK(!is_reserved || fallow_region_release(&region) == FALLOW_OK);
+    return is_reserved;
+}
+
+/* Nothing is lost at the limit: what cannot be released waits. */
+static void body_waiting(void)
+{
+    static fallow_region row[2 * WAITING_MOST + 3];
+    static char *bases[2 * WAITING_MOST + 3];
+    const size_t row_count = sizeof row / sizeof row[0];
+    fallow_region filler = reserve(map_count_bytes(), 0);
+    reserve_row(row, row_count, 0);
+    for (size_t i = 0; i < row_count; i++) {
+        bases[i] = row[i].base;
+    }
+    use_up_mappings(filler);
+    uint64_t mappings = process_now().map_count;
+    CHECK(process_now().unreleased_bytes == 0);
+    for (size_t i = 1; i < 2 * WAITING_MOST; i += 2) {
+        CHECK_STATUS(fallow_region_release(&row[i]), FALLOW_OK);
+        CHECK(row[i].base == NULL);
+    }
+    CHECK(process_now().unreleased_bytes == WAITING_MOST * page);
+    CHECK(process_now().map_count == mappings);
+    /* no room for one more: it stays what it is */
+    fallow_region *more = &row[row_count - 2];
+    CHECK_STATUS(fallow_region_release(more), FALLOW_ERR_MAP_COUNT);
+    check_failure(FALLOW_ERR_MAP_COUNT, ENOMEM, "vm.max_map_count");
+    CHECK(more->base == bases[row_count - 2] && more->size_bytes == page);
+    /* once there is room all go, with the next release; those beside them stay */
+    CHECK_STATUS(fallow_region_release(&filler), FALLOW_OK);
+    CHECK(process_now().unreleased_bytes == 0);
+    CHECK_STATUS(fallow_region_release(more), FALLOW_OK);
+    for (size_t i = 0; i < row_count; i++) {
+        CHECK(is_free(bases[i]) == (row[i].base == NULL));
+        CHECK_STATUS(fallow_region_release(&row[i]), FALLOW_OK);
+    }
+}
+
+/* What waits holds no memory; and when a neighbour goes, so can it. */
+static void body_waiting_memory(void)
+{
+    fallow_region row[3];
+    fallow_region filler = reserve(map_count_bytes(), 0);
+    reserve_row(row, 3, 0);
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_STATUS(fallow_region_commit(&row[i], 0, page), FALLOW_OK);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        memset(row[i].base, 1, page);
+    }
+    char *middle = row[1].base;
+    use_up_mappings(filler);
+    CHECK_STATUS(fallow_region_release(&row[1]), FALLOW_OK);
+    CHECK(process_now().unreleased_bytes == page);
+    unsigned char is_resident;
+    CHECK(mincore(middle, page, &is_resident) == 0 && (is_resident & 1) == 0);
+    CHECK(is_all(row[0].base, page, 1) && is_all(row[2].base, page, 1));
+    CHECK_STATUS(fallow_region_release(&row[2]), FALLOW_OK);
+    CHECK(process_now().unreleased_bytes == 0);
+    CHECK(mincore(middle, page, &is_resident) != 0 && errno == ENOMEM);
+    CHECK(is_all(row[0].base, page, 1));
+}
+
+/* A child has the same that waits, but for what a child does not have: there others may be. */
+static void body_waiting_fork(void)
+{
+    fallow_region row[3];
+    fallow_region hidden[3];
+    fallow_region filler = reserve(map_count_bytes(), 0);
+    reserve_row(row, 3, 0);
+    reserve_row(hidden, 3, FALLOW_REGION_NO_FORK);
+    char *base = row[1].base;
+    char *hidden_base = hidden[1].base;
+    use_up_mappings(filler);
+    CHECK_STATUS(fallow_region_release(&row[1]), FALLOW_OK);
+    CHECK_STATUS(fallow_region_release(&hidden[1]), FALLOW_OK);
+    CHECK(process_now().unreleased_bytes == 2 * page);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        CHECK(process_now().unreleased_bytes == page);
+        CHECK_STATUS(fallow_region_decommit(&filler, 0, filler.size_bytes), FALLOW_OK); /* releases nothing yet */
+        CHECK(mmap(hidden_base, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+              hidden_base);
+        *hidden_base = 1;
+        CHECK(is_free(base));
+        CHECK(process_now().unreleased_bytes == 0);
+        CHECK(*hidden_base == 1);
+        _exit(0);
+    }
+    int state = -1;
+    CHECK(child > 0 && waitpid(child, &state, 0) == child && WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    CHECK(process_now().unreleased_bytes == 2 * page);
+    CHECK_STATUS(fallow_region_release(&filler), FALLOW_OK);
+    CHECK(process_now().unreleased_bytes == 0);
+    CHECK(is_free(base) && is_free(hidden_base));
+}
+
+static void test_waiting(void **state)
+{
+    (void)state;
+    run(body_waiting);
+    run(body_waiting_memory);
+    run(body_waiting_fork);
 }
 
 /* --- mappings merge again ---------------------------------------------------------------------------------- */
@@ -1604,6 +1751,7 @@ int main(void)
         cmocka_unit_test(test_data_limit),
         cmocka_unit_test(test_locked),
         cmocka_unit_test(test_map_count),
+        cmocka_unit_test(test_waiting),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_commit_refused),

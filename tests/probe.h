@@ -13,4 +13,8 @@ bool probe_can_read(const void *address);
 /* Leaves the byte as it was; a page without memory gets some. */
 bool probe_can_write(void *address);
 
+/* Fork: in_child() is all that the child does, and what it ends with, 0 to 99. Returns that; 100 where the child has
+ * crashed, or has taken a minute; -1 where there is no fork. */
+int probe_fork(int (*in_child)(void));
+
 #endif

@@ -31,6 +31,9 @@ void sim_host_release(void *base, size_t size_bytes);
 bool sim_host_keep(bool is_wanted);
 void sim_host_settle(void *base, size_t size_bytes);
 
+/* All that was reserved is accessible from now on, before anything else is done with it. false: the host cannot. */
+bool sim_host_open(void *base, size_t size_bytes);
+
 /* Contents gone, memory given back, faults. */
 void sim_host_drop(void *base, size_t size_bytes);
 

@@ -15,10 +15,20 @@
  * A page that was freed lazily lies on read-only memory, so that its first write is seen: the host asks
  * is_write_fine(), and the page stops being lazy.
  *
+ * An area of large pages lies on as many of them from the pool, which are taken with the reservation and come back with
+ * its release. They are in no commit charge. Its spans have the small pages' count all the same. The kernel never merges
+ * such mappings, not even pieces of one; here those pieces do merge.
+ *
+ * A light simulation has all its memory accessible to the host, but for what of an area is neither open nor committed,
+ * from sim_open() to the release. What the program says that it writes to open pages is marked, page by page, so that no
+ * more than that is cleared.
+ *
  * Invariants, while the mutex is free
  *   - no two neighbouring spans of an area are equal; the first begins at 0; none is empty
  *   - charged_pages, lazy_pages and mapping_count are sums over all spans
- *   - the host's access to a page is host_access(its span) */
+ *   - the host's access to a page is host_access(its span); in a light simulation the same of pages that are not open, in
+ *     areas that have some
+ *   - an open page that holds anything but zero is marked as written */
 #include "sim_os.h"
 
 #include <stdarg.h>
@@ -64,9 +74,16 @@ typedef struct area {
     uint64_t page_count;
     uint32_t attributes;
     uint32_t name_mark;
+    bool is_waiting;     /* released, which was not possible yet */
+    uint64_t lock_count; /* made in its memory, and not destroyed */
+    uint64_t event_count;
+    bool is_large; /* of large pages */
     size_t span_count;
     size_t span_room;
     span *spans;
+    uint64_t open_first; /* pages that sim_open() was told of */
+    uint64_t open_count;
+    uint64_t *written; /* a bit for each of them */
 } area;
 
 typedef struct range {
@@ -93,7 +110,11 @@ static struct {
     area *lowest;
     area *highest;
     uint64_t live_reservations;
-    uint64_t reserved_pages;
+    uint64_t waiting_count; /* released reservations that are still there */
+    uint64_t waiting_pages;
+    uint64_t large_used;     /* large pages */
+    uint64_t large_mark;     /* what keeps their mappings apart from all others */
+    uint64_t reserved_pages; /* theirs included */
     uint64_t charged_pages;
     uint64_t lazy_pages;
     uint64_t mapping_count;
@@ -437,9 +458,78 @@ static sim_host_access host_access(const span *s)
     return SIM_HOST_NONE;
 }
 
-static size_t span_bytes(const area *a, size_t index)
+/* A range and its three pieces: [first, open_first) below the open pages, [open_first, open_end), [open_end, end). */
+typedef struct pieces {
+    uint64_t first;
+    uint64_t open_first;
+    uint64_t open_end;
+    uint64_t end;
+} pieces;
+
+static uint64_t clamped(uint64_t page, uint64_t least, uint64_t most)
 {
-    return (size_t)span_pages(a, index) * sim.page_bytes;
+    return page < least ? least : page > most ? most : page;
+}
+
+static pieces pieces_of(const area *a, uint64_t first, uint64_t count)
+{
+    uint64_t end = first + count;
+    return (pieces){
+        .first = first,
+        .open_first = clamped(a->open_first, first, end),
+        .open_end = clamped(a->open_first + a->open_count, first, end),
+        .end = end,
+    };
+}
+
+static bool is_light(void)
+{
+    return (sim.options.flags & SIM_LIGHT) != 0;
+}
+
+static void host_set_access(const area *a, uint64_t first, uint64_t count, sim_host_access access)
+{
+    pieces p = pieces_of(a, first, count);
+    if (is_light() && a->open_count == 0) {
+        return;
+    }
+    if (p.open_first > p.first) {
+        sim_host_set_access(page_address(a, p.first), (size_t)bytes_of(p.open_first - p.first), access);
+    }
+    if (p.end > p.open_end) {
+        sim_host_set_access(page_address(a, p.open_end), (size_t)bytes_of(p.end - p.open_end), access);
+    }
+}
+
+static void open_zero(const area *a, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end;) {
+        uint64_t bit = page - a->open_first;
+        uint64_t next = page - bit % 64 + 64; /* of the next word */
+        uint64_t mask = fallow__mask(bit % 64, (unsigned)((next < end ? next : end) - page));
+        for (uint64_t found = a->written[bit / 64] & mask; found != 0; found &= found - 1) {
+            char *base = page_address(a, page - bit % 64 + fallow__lowest_bit(found));
+            memset(base, 0, SIM_OPEN_HEAD);
+            memset(base + sim.page_bytes - SIM_OPEN_TAIL, 0, SIM_OPEN_TAIL);
+        }
+        a->written[bit / 64] &= ~mask;
+        page = next;
+    }
+}
+
+/* Pages whose access is `access` are zero now. */
+static void host_zero(const area *a, uint64_t first, uint64_t count, sim_host_access access)
+{
+    pieces p = pieces_of(a, first, count);
+    if (p.open_first > p.first) {
+        sim_host_zero(page_address(a, p.first), (size_t)bytes_of(p.open_first - p.first), access);
+    }
+    if (p.open_end > p.open_first) {
+        open_zero(a, p.open_first, p.open_end);
+    }
+    if (p.end > p.open_end) {
+        sim_host_zero(page_address(a, p.open_end), (size_t)bytes_of(p.end - p.open_end), access);
+    }
 }
 
 /* Does the access of a span, which the edit has saved, change? What was dropped has none; where memory is kept, nothing
@@ -458,15 +548,15 @@ static void host_follow(const edit *e)
 {
     for (size_t index = e->begin; index < e->end;) {
         size_t first = index;
-        size_t size_bytes = 0;
+        uint64_t count = 0;
         sim_host_access access = host_access(&e->area->spans[first]);
         bool is_change = host_changes(e, first);
         while (index < e->end && host_access(&e->area->spans[index]) == access && host_changes(e, index) == is_change) {
-            size_bytes += span_bytes(e->area, index);
+            count += span_pages(e->area, index);
             index++;
         }
         if (is_change) {
-            sim_host_set_access(page_address(e->area, e->area->spans[first].first), size_bytes, access);
+            host_set_access(e->area, e->area->spans[first].first, count, access);
         }
     }
 }
@@ -481,7 +571,7 @@ static void host_forget(const area *a, size_t begin, size_t end)
     }
     for (size_t index = begin; index < end; index++) {
         if (a->spans[index].state == SIM_COMMITTED) {
-            sim_host_zero(page_address(a, a->spans[index].first), span_bytes(a, index), host_access(&a->spans[index]));
+            host_zero(a, a->spans[index].first, span_pages(a, index), host_access(&a->spans[index]));
         }
     }
 }
@@ -495,7 +585,7 @@ static void lazy_settle(area *a, uint64_t first, uint64_t count, bool is_taken)
     edit e = edit_begin(part);
     edit_save(&e);
     if (is_taken) {
-        sim_host_zero(page_address(a, first), (size_t)count * sim.page_bytes, host_access(&a->spans[e.begin]));
+        host_zero(a, first, count, host_access(&a->spans[e.begin]));
         sim.figures.lazy_taken += count;
     }
     a->spans[e.begin].is_lazy = false;
@@ -590,6 +680,72 @@ void sim_before_write(void *address)
     mutex_acquire();
     (void)write_settles(address);
     mutex_release();
+}
+
+/* --- open pages ----------------------------------------------------------------------------------------------- */
+
+/* Pages of one area. */
+static range range_at(const void *base, size_t size_bytes)
+{
+    area *a = area_at(base);
+    if (a == NULL || (size_t)(area_end(a) - (const char *)base) < size_bytes) {
+        stop(SIM_PROTECT, base, size_bytes, "not inside one reservation");
+    }
+    uint64_t first = (uint64_t)((const char *)base - a->base) / sim.page_bytes;
+    return (range){a, first, size_bytes / sim.page_bytes};
+}
+
+void sim_open(void *base, size_t size_bytes)
+{
+    mutex_acquire();
+    range opened = range_at(base, size_bytes);
+    area *a = opened.area;
+    if (!is_light() || a->open_count != 0) {
+        stop(SIM_PROTECT, base, size_bytes, "opened twice, or the simulation is not light");
+    }
+    a->open_first = opened.first;
+    a->open_count = opened.count;
+    a->written = calloc((size_t)(opened.count / 64 + 1), sizeof a->written[0]);
+    if (a->written == NULL) {
+        stop(SIM_PROTECT, base, size_bytes, "no memory for the marks");
+    }
+    for (size_t index = 0; index < a->span_count; index++) {
+        if (host_access(&a->spans[index]) != SIM_HOST_WRITE) {
+            host_set_access(a, a->spans[index].first, span_pages(a, index), host_access(&a->spans[index]));
+        }
+    }
+    mutex_release();
+}
+
+static void mark_written(const area *a, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end; page++) {
+        uint64_t bit = page - a->open_first;
+        a->written[bit / 64] |= UINT64_C(1) << bit % 64;
+    }
+}
+
+bool sim_open_write(void *base, size_t size_bytes)
+{
+    mutex_acquire();
+    range part = range_at(base, size_bytes);
+    pieces opened = pieces_of(part.area, part.first, part.count);
+    bool is_fine = true;
+    for (uint64_t page = opened.open_first; is_fine && page < opened.open_end;) {
+        size_t index = span_at(part.area, page);
+        const span *s = &part.area->spans[index];
+        uint64_t next = clamped(span_end(part.area, index), page, opened.open_end);
+        is_fine = s->state == SIM_COMMITTED && s->protection == FALLOW_PROTECTION_READ_WRITE;
+        if (is_fine && s->is_lazy) {
+            lazy_settle(part.area, page, next - page, false);
+        }
+        page = next;
+    }
+    if (is_fine) {
+        mark_written(part.area, opened.open_first, opened.open_end);
+    }
+    mutex_release();
+    return is_fine;
 }
 
 /* --- why a call is refused ------------------------------------------------------------------------------------ */
@@ -740,21 +896,30 @@ static fallow_status leave(fallow_status status)
     return status;
 }
 
+/* What ranges are multiples of. */
+static size_t unit_of(const area *a)
+{
+    return a->is_large ? sim.options.large_page_bytes : sim.page_bytes;
+}
+
 /* Begin a call about a range: what os.h lets an implementation assume is checked here. */
 static range enter_range(sim_call call, const fallow_region *region, const void *base, size_t size_bytes)
 {
     enter(call, base, size_bytes);
     area *a = area_at(region->base);
     uintptr_t offset = (uintptr_t)base - (uintptr_t)region->base;
-    if (a == NULL || a->base != region->base || bytes_of(a->page_count) != region->size_bytes) {
+    if (a == NULL || a->is_waiting || a->base != region->base || bytes_of(a->page_count) != region->size_bytes) {
         stop(call, base, size_bytes, "the region [%p, %#zx) is not a live reservation", region->base,
              region->size_bytes);
     }
     if (size_bytes == 0) {
         stop(call, base, size_bytes, "an empty range");
     }
-    if (((offset | size_bytes) & (sim.page_bytes - 1)) != 0) {
-        stop(call, base, size_bytes, "not whole pages of %#zx", sim.page_bytes);
+    if (region->page_bytes != unit_of(a)) {
+        stop(call, base, size_bytes, "pages of %#zx, not %#zx", unit_of(a), region->page_bytes);
+    }
+    if (((offset | size_bytes) & (unit_of(a) - 1)) != 0) {
+        stop(call, base, size_bytes, "not whole pages of %#zx", unit_of(a));
     }
     if (offset > region->size_bytes || size_bytes > region->size_bytes - offset) {
         stop(call, base, size_bytes, "not inside the region [%p, %#zx)", region->base, region->size_bytes);
@@ -810,6 +975,7 @@ void fallow__os_system(fallow_system *system_out)
     *system_out = (fallow_system){
         .page_bytes = page_bytes,
         .granularity_bytes = sim.granularity_bytes,
+        .large_page_bytes = sim.options.large_page_count != 0 ? sim.options.large_page_bytes : 0,
         .address_space_bytes = sizeof(void *) < 8 ? UINT64_C(1) << 32 : UINT64_C(1) << 47,
         .address_space_limit = sim.options.limits[SIM_LIMIT_ADDRESSES],
         .data_limit = is_windows() ? UINT64_MAX : sim.options.limits[SIM_LIMIT_DATA],
@@ -890,6 +1056,7 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
         .committed_bytes = OTHER_COMMITTED,
         .lazy_free_bytes = 0,
         .map_count = OTHER_MAPPINGS + sim.mapping_count,
+        .unreleased_bytes = bytes_of(sim.waiting_pages),
     };
     for (area *a = sim.lowest; a != NULL; a = a->next) {
         process.resident_bytes += resident_bytes((range){a, 0, a->page_count});
@@ -1018,7 +1185,7 @@ static bool place(size_t size_bytes, const fallow_region_options *options, spot 
 
 static uint32_t flags_in_force(uint32_t flags)
 {
-    uint32_t dropped = FALLOW_REGION_LARGE_PAGES; /* there are none */
+    uint32_t dropped = 0;
     if (is_windows() || (sim.options.flags & SIM_NO_ADVICE) != 0) {
         dropped |= ATTRIBUTES;
     }
@@ -1065,7 +1232,10 @@ static void area_unlink(area *a)
     sim.mapping_count -= gone.mapping_count;
     sim.charged_pages -= gone.charged_pages;
     sim.lazy_pages -= gone.lazy_pages;
-    sim.live_reservations--;
+    sim.large_used -= a->is_large ? bytes_of(a->page_count) / sim.options.large_page_bytes : 0;
+    sim.live_reservations -= !a->is_waiting;
+    sim.waiting_count -= a->is_waiting;
+    sim.waiting_pages -= a->is_waiting ? a->page_count : 0;
     sim.reserved_pages -= a->page_count;
 }
 
@@ -1073,11 +1243,13 @@ static void area_destroy(area *a)
 {
     area_unlink(a);
     host_forget(a, 0, a->span_count);
+    sim_host_access left = is_light() ? SIM_HOST_WRITE : SIM_HOST_NONE;
     for (size_t index = 0; sim.is_kept && index < a->span_count; index++) {
-        if (host_access(&a->spans[index]) != SIM_HOST_NONE) {
-            sim_host_set_access(page_address(a, a->spans[index].first), span_bytes(a, index), SIM_HOST_NONE);
+        if (host_access(&a->spans[index]) != left) {
+            host_set_access(a, a->spans[index].first, span_pages(a, index), left);
         }
     }
+    free(a->written);
     free(a->spans);
     free(a);
 }
@@ -1123,6 +1295,68 @@ static fallow_status why_no_reserve(size_t size_bytes)
     return FALLOW_OK;
 }
 
+/* Whether the pool, and the addresses, have room for it in large pages. The size is rounded up. */
+static bool place_large(size_t *size_bytes, const fallow_region_options *options, spot *spot_out)
+{
+    size_t large_bytes = sim.options.large_page_bytes;
+    size_t whole_bytes;
+    fallow_region_options aligned = *options;
+    if (large_bytes == 0 || ((uintptr_t)options->hint & (large_bytes - 1)) != 0 ||
+        !fallow__align_up_checked(*size_bytes, large_bytes, &whole_bytes) ||
+        whole_bytes / large_bytes > sim.options.large_page_count - sim.large_used ||
+        why_no_reserve(whole_bytes) != FALLOW_OK) {
+        return false;
+    }
+    aligned.align_bytes = aligned.align_bytes > large_bytes ? aligned.align_bytes : large_bytes;
+    if (!place(whole_bytes, &aligned, spot_out)) {
+        return false;
+    }
+    *size_bytes = whole_bytes;
+    return true;
+}
+
+static void area_make_large(area *a)
+{
+    a->is_large = true;
+    a->name_mark = (uint32_t)++sim.large_mark | UINT32_C(1) << 31;
+    a->spans[0].name_mark = a->name_mark;
+    sim.large_used += bytes_of(a->page_count) / sim.options.large_page_bytes;
+}
+
+/* Out of the middle of a mapping that reaches over both neighbours: one more is needed. */
+static bool can_unmap(area *a)
+{
+    edit e = edit_begin((range){a, 0, a->page_count});
+    return e.cuts != 2 || e.before.mapping_count != 0 || !is_over_mappings(sim.mapping_count, 1);
+}
+
+static void decommit_spans(range part, fallow__os_left left, bool has_attributes);
+
+/* As src/posix/waiting.c: its memory is gone, its addresses wait. false: as many wait as can. */
+static bool area_wait(area *a)
+{
+    if (sim.waiting_count == SIM_WAITING_MOST) {
+        return false;
+    }
+    decommit_spans((range){a, 0, a->page_count}, FALLOW__OS_LEFT_ACCESSIBLE, true);
+    a->is_waiting = true;
+    sim.live_reservations--;
+    sim.waiting_count++;
+    sim.waiting_pages += a->page_count;
+    return true;
+}
+
+static void release_waiting(void)
+{
+    for (area *a = sim.lowest; sim.waiting_count != 0 && a != NULL;) {
+        area *above = a->next;
+        if (a->is_waiting && can_unmap(a)) {
+            area_destroy(a);
+        }
+        a = above;
+    }
+}
+
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out)
 {
@@ -1132,28 +1366,33 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
         (options->align_bytes & (options->align_bytes - 1)) != 0) {
         stop(SIM_RESERVE, options->hint, size_bytes, "not whole pages of %#zx", sim.page_bytes);
     }
+    release_waiting();
     if (is_refused(SIM_RESERVE)) {
         return leave(fail_as_planned(SIM_RESERVE, error_out));
     }
     spot where;
+    uint32_t flags = flags_in_force(options->flags);
+    if (is_windows()) {
+        flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
+    }
+    bool is_large = (flags & FALLOW_REGION_LARGE_PAGES) != 0 && place_large(&size_bytes, options, &where);
+    flags &= is_large ? ~UINT32_C(0) : ~(uint32_t)FALLOW_REGION_LARGE_PAGES;
     fallow_status status = why_no_reserve(size_bytes);
-    if (status == FALLOW_OK && !place(size_bytes, options, &where)) {
+    if (status == FALLOW_OK && !is_large && !place(size_bytes, options, &where)) {
         status = FALLOW_ERR_ADDRESS_SPACE;
     }
     if (status != FALLOW_OK) {
         return leave(fail(SIM_RESERVE, status, error_out));
     }
-    uint32_t flags = flags_in_force(options->flags);
-    if (is_windows()) {
-        flags &= (uint32_t)(FALLOW_REGION_EXACT | FALLOW_REGION_LOW_4G);
-    }
     if (is_over_mappings(sim.mapping_count, 0)) { /* at the limit there is still room for one */
         return leave(fail(SIM_RESERVE, FALLOW_ERR_MAP_COUNT, error_out));
     }
     area *a = area_create(where.first, size_bytes, flags, options->name);
+    if (is_large) {
+        area_make_large(a);
+    }
     area_link(a, where.below);
-    *region_out =
-        (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = sim.page_bytes, .flags = flags};
+    *region_out = (fallow_region){.base = a->base, .size_bytes = size_bytes, .page_bytes = unit_of(a), .flags = flags};
     if (options->name != NULL) {
         strncpy(region_out->name, options->name, sizeof region_out->name - 1);
     }
@@ -1166,12 +1405,12 @@ fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *
     if (is_refused(SIM_RELEASE)) {
         return leave(fail_as_planned(SIM_RELEASE, error_out));
     }
-    /* out of the middle of a mapping that reaches over both neighbours: one more is needed */
-    edit e = edit_begin(whole);
-    if (e.cuts == 2 && e.before.mapping_count == 0 && is_over_mappings(sim.mapping_count, 1)) {
+    if (can_unmap(whole.area)) {
+        area_destroy(whole.area);
+    } else if (!area_wait(whole.area)) {
         return leave(fail(SIM_RELEASE, FALLOW_ERR_MAP_COUNT, error_out));
     }
-    area_destroy(whole.area);
+    release_waiting();
     return leave(FALLOW_OK);
 }
 
@@ -1202,7 +1441,7 @@ static fallow_status commit_whole(range part)
     for (size_t index = e.begin; index < e.end; index++) {
         e.area->spans[index].state = SIM_COMMITTED;
         e.area->spans[index].protection = FALLOW_PROTECTION_READ_WRITE;
-        e.area->spans[index].is_charged = true;
+        e.area->spans[index].is_charged = !e.area->is_large;
     }
     edit_apply_figures(&e);
     fallow_status status = why_no_commit(charged_before, mappings_before);
@@ -1352,9 +1591,21 @@ static fallow_status why_no_remap(range part)
     return FALLOW_OK;
 }
 
+/* Large pages go back to the pool, and stay reserved there; the mapping is split. */
+static fallow_status decommit_large(range part, fallow__os_left *left_out)
+{
+    bool is_possible = can_protect(part, FALLOW_PROTECTION_NONE);
+    *left_out = is_possible ? FALLOW__OS_LEFT_NOTHING : FALLOW__OS_LEFT_ACCESSIBLE;
+    decommit_spans(part, *left_out, true);
+    return is_possible ? FALLOW_OK : FALLOW_ERR_MAP_COUNT;
+}
+
 /* As src/posix: a remap, and where that is refused the contents are dropped and the pages protected. */
 static fallow_status decommit_range(range part, fallow__os_left *left_out)
 {
+    if (part.area->is_large) {
+        return decommit_large(part, left_out);
+    }
     fallow_status status = why_no_remap(part);
     if (status == FALLOW_OK) {
         sim.figures.calls[SIM_ADVISE]++;
@@ -1377,6 +1628,9 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
     range part = enter_range(SIM_DECOMMIT, region, base, size_bytes);
     if (is_refused(SIM_DECOMMIT)) {
         *left_out = sim.refusal.left != FALLOW__OS_LEFT_NOTHING ? sim.refusal.left : FALLOW__OS_LEFT_ALL;
+        if (part.area->is_large && *left_out == FALLOW__OS_LEFT_CHARGED) {
+            *left_out = FALLOW__OS_LEFT_ACCESSIBLE; /* what faults is all given back there */
+        }
         if (*left_out != FALLOW__OS_LEFT_ALL) {
             decommit_spans(part, *left_out, true);
         }
@@ -1444,7 +1698,7 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
     if (is_refused(SIM_PURGE)) {
         return leave(purge_as_planned(part, is_committed_out, error_out));
     }
-    if (purge == FALLOW_PURGE_FREE && can_free_lazily()) {
+    if (purge == FALLOW_PURGE_FREE && can_free_lazily() && !part.area->is_large) {
         set_lazy(part, true);
         lazy_take_some();
         return leave(FALLOW_OK);
@@ -1535,7 +1789,7 @@ static bool can_guard_in_place(void)
 /* That a guard may still be charged does not matter to it. */
 static fallow_status guard_range(range part)
 {
-    if (can_guard_in_place()) {
+    if (can_guard_in_place() && !part.area->is_large) {
         guard_in_place(part);
         return FALLOW_OK;
     }
@@ -1750,13 +2004,33 @@ static sim_lock *lock_of(fallow__os_lock *lock, sim_call call)
 }
 
 static _Thread_local bool is_in_once;
+static _Thread_local bool is_in_child; /* what a fork has left: locks and events are made again */
+
+/* Locks and events in memory that a child has not are gone with it, and are no leak. */
+static void count_locks(const void *address, int locks, int events)
+{
+    mutex_acquire();
+    area *a = area_at(address);
+    if (a != NULL) {
+        a->lock_count += (uint64_t)(int64_t)locks;
+        a->event_count += (uint64_t)(int64_t)events;
+    }
+    mutex_release();
+    atomic_fetch_add(&live_locks, (uint64_t)(int64_t)locks);
+    atomic_fetch_add(&live_events, (uint64_t)(int64_t)events);
+}
 
 void fallow__os_lock_init(fallow__os_lock *lock)
 {
     sim_lock *ours = (sim_lock *)(void *)lock->room;
+    if (is_in_child && (ours->mark == LOCK_MARK || ours->mark == LASTING_MARK)) {
+        atomic_fetch_sub_explicit(&held_locks, atomic_load(&ours->owner) != NULL, memory_order_relaxed);
+        atomic_init(&ours->owner, NULL);
+        return;
+    }
     ours->mark = is_in_once ? LASTING_MARK : LOCK_MARK;
     atomic_init(&ours->owner, NULL);
-    atomic_fetch_add(&live_locks, ours->mark == LOCK_MARK);
+    count_locks(lock, ours->mark == LOCK_MARK, 0);
 }
 
 void fallow__os_lock_destroy(fallow__os_lock *lock)
@@ -1765,7 +2039,7 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
     if (atomic_load(&ours->owner) != NULL) {
         stop(SIM_UNLOCK, lock, 0, "destroyed while it is held");
     }
-    atomic_fetch_sub(&live_locks, ours->mark == LOCK_MARK);
+    count_locks(lock, -(ours->mark == LOCK_MARK), 0);
     ours->mark = 0;
 }
 
@@ -1852,11 +2126,14 @@ static sim_event *event_of(fallow__os_event *event)
 void fallow__os_event_init(fallow__os_event *event)
 {
     sim_event *ours = (sim_event *)(void *)event->room;
-    ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
+    bool is_again = is_in_child && (ours->mark == EVENT_MARK || ours->mark == LASTING_MARK);
     atomic_init(&ours->wakes, 0);
     atomic_init(&ours->sleepers, 0);
     ours->lock = NULL;
-    atomic_fetch_add(&live_events, ours->mark == EVENT_MARK);
+    if (!is_again) {
+        ours->mark = is_in_once ? LASTING_MARK : EVENT_MARK;
+        count_locks(event, 0, ours->mark == EVENT_MARK);
+    }
 }
 
 void fallow__os_event_destroy(fallow__os_event *event)
@@ -1865,7 +2142,7 @@ void fallow__os_event_destroy(fallow__os_event *event)
     if (atomic_load(&ours->sleepers) != 0) {
         stop(SIM_UNLOCK, event, 0, "an event is destroyed while a thread sleeps there");
     }
-    atomic_fetch_sub(&live_events, ours->mark == EVENT_MARK);
+    count_locks(event, 0, -(ours->mark == EVENT_MARK));
     ours->mark = 0;
 }
 
@@ -2033,13 +2310,140 @@ bool fallow__os_barrier_all_threads(void)
     return is_let(SIM_BARRIER, has(SIM_NO_BARRIER)) && (turn_is_on() || sim_host_barrier()); /* a turn is one */
 }
 
-/* Nothing here forks. */
+/* --- forks ---------------------------------------------------------------------------------------------------- */
+
+enum {
+    FORK_CALLS_MOST = 16
+};
+
+/* Asked for once per process: they outlive a simulation. */
+static struct {
+    void (*before)(void);
+    void (*in_parent)(void);
+    void (*in_child)(void);
+} fork_calls[FORK_CALLS_MOST];
+
+static atomic_size_t fork_call_count;
+
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
-    (void)before;
-    (void)in_parent;
-    (void)in_child;
+    size_t index = atomic_fetch_add(&fork_call_count, 1);
+    if (index >= FORK_CALLS_MOST) {
+        stop(SIM_THREAD, NULL, 0, "asked to be called around forks more often than once per process");
+    }
+    fork_calls[index].before = before;
+    fork_calls[index].in_parent = in_parent;
+    fork_calls[index].in_child = in_child;
     return true;
+}
+
+bool sim_can_fork(void)
+{
+    return !is_windows();
+}
+
+void sim_fork_before(void)
+{
+    for (size_t index = atomic_load(&fork_call_count); index-- > 0;) {
+        fork_calls[index].before();
+    }
+}
+
+void sim_fork_parent(void)
+{
+    for (size_t index = 0; index < atomic_load(&fork_call_count); index++) {
+        fork_calls[index].in_parent();
+    }
+}
+
+/* Reservations that a child has not, or has empty. An area goes as a whole, though a decommit may have lost the attribute
+ * of some of it: nobody knows of the rest. */
+static void areas_in_child(void)
+{
+    for (area *a = sim.lowest; a != NULL;) {
+        area *above = a->next;
+        if ((a->attributes & FALLOW_REGION_NO_FORK) != 0) {
+            atomic_fetch_sub(&live_locks, a->lock_count);
+            atomic_fetch_sub(&live_events, a->event_count);
+            area_destroy(a);
+        }
+        a = above;
+    }
+    for (area *a = sim.lowest; a != NULL; a = a->next) {
+        for (uint64_t page = 0; page < a->page_count;) {
+            size_t index = span_at(a, page);
+            uint64_t end = span_end(a, index);
+            if (a->spans[index].state == SIM_COMMITTED &&
+                (a->spans[index].attributes & FALLOW_REGION_WIPE_ON_FORK) != 0) {
+                set_lazy((range){a, page, end - page}, false);
+            }
+            page = end;
+        }
+    }
+}
+
+void sim_fork_child(void)
+{
+    if (turn_is_on()) {
+        turn_alone();
+    }
+    mutex_acquire();
+    areas_in_child();
+    mutex_release();
+    atomic_store(&live_threads, 0);
+    is_in_child = true;
+    for (size_t index = 0; index < atomic_load(&fork_call_count); index++) {
+        fork_calls[index].in_child();
+    }
+    is_in_child = false;
+}
+
+/* --- files, and text for people: the host's ------------------------------------------------------------------- */
+
+static _Atomic(uint64_t) file_room = UINT64_MAX;
+
+void sim_set_file_room(uint64_t room_bytes)
+{
+    atomic_store(&file_room, room_bytes);
+}
+
+bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out)
+{
+    FILE *file = fopen(path, "rb");
+    *is_taken_out = file != NULL;
+    if (file != NULL) {
+        fclose(file);
+        return false;
+    }
+    file = fopen(path, "wb");
+    *file_out = (fallow__os_file){(intptr_t)file};
+    return file != NULL;
+}
+
+bool fallow__os_file_write(const fallow__os_file *file, const char *bytes, size_t count)
+{
+    FILE *host = (FILE *)file->handle;
+    uint64_t room = atomic_load(&file_room);
+    size_t fitting = count < room ? count : (size_t)room;
+    if (room != UINT64_MAX) {
+        atomic_store(&file_room, room - fitting);
+    }
+    return fwrite(bytes, 1, fitting, host) == fitting && fflush(host) == 0 && fitting == count;
+}
+
+void fallow__os_file_close(const fallow__os_file *file)
+{
+    fclose((FILE *)file->handle);
+}
+
+void fallow__os_print(const char *text)
+{
+    fputs(text, stderr);
+}
+
+void fallow__os_at_exit(void (*at_exit)(void))
+{
+    (void)atexit(at_exit);
 }
 
 void fallow__os_stop(const char *message)
@@ -2131,6 +2535,7 @@ sim_page sim_peek(const void *address)
         .is_lazy = s->is_lazy,
         .attributes = s->attributes,
         .has_name = s->name_mark != 0,
+        .is_large = a->is_large,
         .region_base = a->base,
         .region_bytes = (size_t)bytes_of(a->page_count),
     };
@@ -2179,6 +2584,7 @@ static struct {
     zone low;
     zone high; /* empty: nothing is left */
     uint64_t asked_bytes;
+    bool is_light;
     uint64_t uses;
 } kept;
 
@@ -2194,12 +2600,12 @@ static void zones_release(const zone *low, const zone *high)
     }
 }
 
-static bool zones_take_kept(uint64_t asked_bytes, bool is_wanted)
+static bool zones_take_kept(uint64_t asked_bytes, bool has_light, bool is_wanted)
 {
     if (kept.high.base == NULL) {
         return false;
     }
-    if (!is_wanted || asked_bytes != kept.asked_bytes) {
+    if (!is_wanted || asked_bytes != kept.asked_bytes || has_light != kept.is_light) {
         zones_release(&kept.low, &kept.high);
         kept.high.base = NULL;
         return false;
@@ -2214,6 +2620,7 @@ static void zones_keep(void)
     kept.low = sim.low;
     kept.high = sim.high;
     kept.asked_bytes = sim.asked_bytes;
+    kept.is_light = is_light();
     if (++kept.uses % KEPT_USES == 0) {
         sim_host_settle(sim.high.base, sim.high.size_bytes);
     }
@@ -2239,6 +2646,13 @@ static bool zones_reserve(uint64_t asked_bytes)
     return false;
 }
 
+/* For a light simulation. */
+static bool zones_open(void)
+{
+    return sim_host_open(sim.high.base, sim.high.size_bytes) &&
+           (sim.low.base == NULL || sim_host_open(sim.low.base, sim.low.size_bytes));
+}
+
 bool sim_begin(const sim_options *given)
 {
     if (sim.is_begun) {
@@ -2247,8 +2661,18 @@ bool sim_begin(const sim_options *given)
     }
     memset(&sim, 0, sizeof sim);
     bool is_kept = sim_host_keep((given->flags & SIM_KEEP_MEMORY) != 0);
-    if (!zones_take_kept(given->space_bytes, is_kept) && !zones_reserve(given->space_bytes)) {
+    bool has_light = (given->flags & SIM_LIGHT) != 0;
+    if (has_light && !is_kept) {
         return false;
+    }
+    if (!zones_take_kept(given->space_bytes, has_light, is_kept)) {
+        if (!zones_reserve(given->space_bytes)) {
+            return false;
+        }
+        if (has_light && !zones_open()) {
+            zones_release(&sim.low, &sim.high);
+            return false;
+        }
     }
     sim.is_kept = is_kept;
     sim.asked_bytes = given->space_bytes;
@@ -2288,7 +2712,9 @@ static bool is_none(uint64_t count, const char *of_what)
 
 bool sim_check_no_leak(void)
 {
+    release_waiting(); /* as a later call would */
     bool is_clean = is_none(sim.live_reservations, "reservations");
+    is_clean &= is_none(sim.waiting_count, "reservations that could not be released yet");
     is_clean &= is_none(sim.charged_pages, "charged pages");
     is_clean &= is_none(sim.mapping_count, "mappings");
     is_clean &= is_none(atomic_load(&held_locks), "locks held");
@@ -2336,6 +2762,10 @@ static void begin_by_environment(void)
     }
     if (strstr(words, "bare") != NULL) {
         options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+    }
+    if (strstr(words, "large") != NULL) {
+        options.large_page_bytes = 128 * KIB;
+        options.large_page_count = 64;
     }
     if (strstr(words, "turns") != NULL) {
         options.flags |= SIM_INTERLEAVED;

@@ -84,6 +84,11 @@ typedef enum sim_limit {
 } sim_limit;
 #define SIM_NO_LIMIT UINT64_MAX
 
+/* Releases that can wait for room at the limit of mappings, as in src/posix/waiting.c. */
+enum {
+    SIM_WAITING_MOST = 512
+};
+
 /* Flags of sim_options. */
 enum {
     SIM_NO_LAZY_PURGE = 1 << 0,    /* FREE is DONTNEED here */
@@ -92,6 +97,7 @@ enum {
     SIM_IS_LOCKED = 1 << 3,        /* Linux: as after mlockall(MCL_FUTURE), by a program without privileges */
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
+    SIM_LIGHT = 1 << 7,            /* for more speed, with SIM_KEEP_MEMORY: sim_open() */
     SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
                                       too; fallow__os_resident then counts too much */
 };
@@ -105,6 +111,8 @@ typedef struct sim_options {
     sim_rules rules;
     size_t page_bytes;           /* a power of two, not less than the host's page; 0 = 4 KiB, or the host's if larger */
     size_t granularity_bytes;    /* what reservations begin on; 0 = the page; 64 KiB on Windows */
+    size_t large_page_bytes;     /* Linux: explicit large pages; 0 = none */
+    uint64_t large_page_count;   /* so many of them in the pool */
     uint64_t space_bytes;        /* addresses there are; 0 = 512 GiB; 4 GiB under Wine, 512 MiB on 32 bits */
     uint64_t limits[SIM_LIMITS]; /* 0 = no limit */
     uint32_t flags;
@@ -117,8 +125,8 @@ typedef struct sim_options {
 
 /* Start a system in which nothing is reserved yet. The options are copied. false: the host has not got so much address
  * space. One at a time. A program that never begins one has what the environment variable FALLOW_SIM says (linux-4K,
- * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, linux-turns interleaved, windows), and fails at its end if anything
- * is left over. */
+ * linux-16K, linux-64K, linux-bare without lazy purge, guards and attributes, linux-turns interleaved,
+ * linux-large with large pages, windows), and fails at its end if anything is left over. */
 bool sim_begin(const sim_options *options);
 
 /* End it. false, with a line on stderr for each, if something is left: a reservation, a charge, a mapping, a lock that
@@ -144,6 +152,16 @@ void sim_join(sim_thread *thread);
 /* Interleaved: which thread this is, 0 for the one that began; and a point where another may go on. */
 unsigned sim_self(void);
 void sim_offer(void);
+
+/* A fork, in two halves: what the library asked for is called before it, and after it in the parent or in the child. In
+ * between the host may fork, and each process goes on as one of the two. Without that, it is this program that becomes the
+ * parent or the child: in the child reservations with FALLOW_REGION_NO_FORK are gone and those with WIPE_ON_FORK are zero,
+ * and there are no other threads. Interleaved threads, and threads of the library, are gone for good only where the host
+ * has forked. Their locks, the ones of the library, are to be made again. */
+bool sim_can_fork(void);
+void sim_fork_before(void);
+void sim_fork_parent(void);
+void sim_fork_child(void);
 
 /* Interleaved: have the thread that began call tell(), wherever it is. Does not return. For what is found wrong in a
  * thread, when only the one that began can jump out. */
@@ -184,6 +202,9 @@ void sim_set_limit(sim_limit limit, uint64_t value);
 /* Pages that were freed lazily and not written since are zero now: all of them. */
 void sim_take_lazy(void);
 
+/* Files are the host's. So many more bytes go into them, all together; UINT64_MAX, as at the start: all. */
+void sim_set_file_room(uint64_t room_bytes);
+
 /* --- looking ----------------------------------------------------------------------------------------------- */
 
 typedef struct sim_figures {
@@ -221,6 +242,7 @@ typedef struct sim_page {
     bool is_lazy;        /* may turn zero at any moment until it is written */
     uint32_t attributes; /* FALLOW_REGION_NO_FORK and so on, as they are in force on this page */
     bool has_name;
+    bool is_large;
     const void *region_base; /* of the reservation it is in */
     size_t region_bytes;
 } sim_page;
@@ -232,5 +254,21 @@ bool sim_is_all(const void *base, size_t size_bytes, sim_state state);
 
 /* A system call of the test itself is about to write here, which the simulation would not see. */
 void sim_before_write(void *address);
+
+/* In a light simulation memory of reservations is accessible to the host, whatever the books say. That saves the host's
+ * system calls, but then nothing faults, and writes to what was freed lazily are not seen. So the program tells which
+ * pages of a reservation it uses itself: they are all zero yet, one range in each reservation. From then on the rest of
+ * the reservation, the library's own, faults as ever; and before it writes to open pages the program says so, other bytes
+ * than zero to the first SIM_OPEN_HEAD and the last SIM_OPEN_TAIL of a page only (no others are cleared). Whether an
+ * access would have faulted sim_open_write() and sim_is_all() tell. What is not seen: an access of the library's own to
+ * open pages that are not committed, and what it writes there other than zero. */
+enum {
+    SIM_OPEN_HEAD = 1024,
+    SIM_OPEN_TAIL = 8
+};
+void sim_open(void *base, size_t size_bytes);
+
+/* Pages of one reservation are about to be written. false: a write would not fault, as they are open, but it should. */
+bool sim_open_write(void *base, size_t size_bytes);
 
 #endif

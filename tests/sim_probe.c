@@ -5,6 +5,7 @@
 
 bool host_can_read(const void *address);
 bool host_can_write(void *address);
+int host_fork(int (*in_child)(void));
 
 bool probe_can_read(const void *address)
 {
@@ -15,4 +16,25 @@ bool probe_can_write(void *address)
 {
     sim_before_write(address);
     return host_can_write(address);
+}
+
+static int (*to_do)(void);
+
+static int run_in_child(void)
+{
+    sim_fork_child();
+    return to_do();
+}
+
+/* A system like Windows has no forks, though the host may. */
+int probe_fork(int (*in_child)(void))
+{
+    if (!sim_can_fork()) {
+        return -1;
+    }
+    to_do = in_child;
+    sim_fork_before();
+    int result = host_fork(run_in_child);
+    sim_fork_parent();
+    return result;
 }

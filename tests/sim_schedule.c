@@ -248,6 +248,15 @@ void turn_join(int number)
     }
 }
 
+void turn_alone(void)
+{
+    for (unsigned number = 0; number < turns.high; number++) {
+        if (number != turns.self) {
+            turns.threads[number].state = THREAD_NONE;
+        }
+    }
+}
+
 void turn_give_up(void (*tell)(void))
 {
     if (turns.self == 0) {

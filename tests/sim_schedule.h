@@ -59,6 +59,9 @@ void turn_wake(const void *what);
 int turn_start(void (*run)(void *context), void *context, void (*before_end)(void));
 void turn_join(int number);
 
+/* The host has forked, and this thread is the only one. */
+void turn_alone(void);
+
 /* Something is wrong, and cannot be told from this thread: number 0 gets the turn, wherever it waits, and calls tell().
  * This thread waits for ever. Where it is number 0, tell() is called at once. */
 #if defined(__GNUC__)

@@ -1,7 +1,10 @@
 /* Random lives of programs, one after another, each on a system of its own and against a model (life.h).
  *
- *   simulate [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]
+ *   simulate [--light] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]
  *
+ *   --light    for very many: memory is open (sim_os.h, sim_open), so the arenas' pages never fault, and whether they
+ *              would is asked before each look and each write instead; lives of one thread only. All else is checked
+ *              as ever
  *   --ops N    stop after so many operations (1000000), or when the time is up:
  *   --seconds N
  *   --seed S   the first life's seed; the next one's is one more. Without it the clock says
@@ -24,6 +27,7 @@ typedef struct settings {
     uint64_t seed;
     uint64_t lie_at;
     bool is_one_life;
+    bool is_light;
 } settings;
 
 enum {
@@ -49,8 +53,8 @@ static int live_many(void *context)
     while (done < s->ops && (uint64_t)(time(NULL) - start) < s->seconds) {
         notes[NOTE_SEED] = seed;
         trial_patience(PATIENCE_SECONDS);
-        plan_count = life_plan(seed, plan);
-        life_options options = {.seed = seed, .lie_at = s->lie_at};
+        life_options options = {.seed = seed, .is_light = s->is_light, .lie_at = s->lie_at};
+        plan_count = life_plan(&options, plan);
         const char *complaint = life_run(&options, plan, plan_count);
         if (complaint != NULL) {
             printf("seed %llu: %s\n", (unsigned long long)seed, complaint);
@@ -126,11 +130,11 @@ static void shorten(subset *some)
     }
 }
 
-static void explain(uint64_t seed, uint64_t lie_at)
+static void explain(uint64_t seed, const settings *s)
 {
     static subset some;
-    some = (subset){.options = {.seed = seed, .lie_at = lie_at}};
-    some.count = life_plan(seed, some.ops);
+    some = (subset){.options = {.seed = seed, .is_light = s->is_light, .lie_at = s->lie_at}};
+    some.count = life_plan(&some.options, some.ops);
     printf("seed %llu fails; making it shorter than %zu operations\n", (unsigned long long)seed, some.count);
     if (!fails(&some)) {
         printf("it does not fail again by itself: what came before it matters\n");
@@ -142,7 +146,7 @@ static void explain(uint64_t seed, uint64_t lie_at)
     if (trial_run(live_subset, &some) < 0) {
         printf("(crash or hang)\n");
     }
-    printf("again: simulate --life %llu\n", (unsigned long long)seed);
+    printf("again: simulate %s--life %llu\n", s->is_light ? "--light " : "", (unsigned long long)seed);
 }
 
 /* --- the program ------------------------------------------------------------------------------------------- */
@@ -164,7 +168,10 @@ static settings read_arguments(int argc, char **argv)
     s.seed = (uint64_t)time(NULL) * 1000003u;
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--ops") == 0) {
+        if (strcmp(argv[i], "--light") == 0) {
+            s.is_light = true;
+            i--;
+        } else if (strcmp(argv[i], "--ops") == 0) {
             s.ops = number(value);
         } else if (strcmp(argv[i], "--seconds") == 0) {
             s.seconds = number(value);
@@ -176,7 +183,7 @@ static settings read_arguments(int argc, char **argv)
             s.seed = number(value);
             s.is_one_life = true;
         } else {
-            fprintf(stderr, "usage: simulate [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
+            fprintf(stderr, "usage: simulate [--light] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
             exit(2);
         }
     }
@@ -186,8 +193,8 @@ static settings read_arguments(int argc, char **argv)
 static int one_life(const settings *s)
 {
     static subset all;
-    all = (subset){.options = {.seed = s->seed, .is_traced = true, .lie_at = s->lie_at}};
-    all.count = life_plan(s->seed, all.ops);
+    all = (subset){.options = {.seed = s->seed, .is_traced = true, .is_light = s->is_light, .lie_at = s->lie_at}};
+    all.count = life_plan(&all.options, all.ops);
     return trial_run(live_subset, &all) != 0;
 }
 
@@ -198,7 +205,8 @@ int main(int argc, char **argv)
     if (s.is_one_life) {
         return one_life(&s);
     }
-    printf("simulate --ops %llu --seed %llu\n", (unsigned long long)s.ops, (unsigned long long)s.seed);
+    printf("simulate%s --ops %llu --seed %llu\n", s.is_light ? " --light" : "", (unsigned long long)s.ops,
+           (unsigned long long)s.seed);
     time_t start = time(NULL);
     int code = trial_run(live_many, &s);
     const uint64_t *notes = trial_notes();
@@ -208,7 +216,7 @@ int main(int argc, char **argv)
         return 77;
     }
     if (code != 0 && trial_is_apart()) { /* elsewhere the seed above has to do: --life SEED, or on Linux */
-        explain(notes[NOTE_SEED], s.lie_at);
+        explain(notes[NOTE_SEED], &s);
     }
     return (code != 0) != (s.lie_at != UINT64_MAX);
 }

@@ -525,6 +525,86 @@ static void producer_and_consumer(void **state)
     end();
 }
 
+/* --- the depot --------------------------------------------------------------------------------------------- */
+
+enum {
+    DEPOT_RUNS = 128,
+    DEPOT_RUN_BYTES = 64 << 10
+};
+
+static void *passed[DEPOT_RUNS];
+
+static fallow_arena_stats stats_now(void)
+{
+    fallow_arena_stats s;
+    fallow_arena_read_stats(field.arenas[0], &s);
+    return s;
+}
+
+/* The first thread takes runs, the second frees them, more than it may keep. */
+static void pass_runs(unsigned index)
+{
+    fallow_arena *arena = field.arenas[0];
+    for (int i = 0; i < DEPOT_RUNS && index == 0; i++) {
+        CHECK(fallow_arena_alloc(arena, DEPOT_RUN_BYTES, &passed[i]) == FALLOW_OK);
+    }
+    fallow_arena_flush_thread(arena);
+    meet(2);
+    for (int i = 0; i < DEPOT_RUNS && index == 1; i++) {
+        fallow_arena_free(arena, passed[i], DEPOT_RUN_BYTES);
+        CHECK(stats_now().cached_bytes <= field.cache_bytes + field.cache_bytes / 4);
+    }
+    fallow_arena_flush_thread(arena);
+    meet(2);
+}
+
+/* Some of that stays between them, and is not free. It goes with one of the last two. */
+static void drop_and_find(void *context, unsigned index)
+{
+    fallow_arena *arena = field.arenas[0];
+    fallow_arena_stats before;
+    (void)context;
+    fill(arena, 32, DEPOT_RUN_BYTES); /* so that both have a cache */
+    fallow_arena_flush_thread(arena);
+    meet(2);
+    pass_runs(index);
+    if (index == 0) {
+        void *run;
+        before = stats_now();
+        CHECK(before.cached_bytes == field.cache_bytes / 4);
+        CHECK(fallow_arena_check(arena) == FALLOW_OK);
+        CHECK(fallow_arena_alloc(arena, DEPOT_RUN_BYTES, &run) == FALLOW_OK);
+        fallow_arena_stats s = stats_now();
+        CHECK(s.cached_bytes == before.cached_bytes - DEPOT_RUN_BYTES);
+        CHECK(s.retained_bytes == before.retained_bytes);
+        fallow_arena_free(arena, run, DEPOT_RUN_BYTES);
+        CHECK(fallow_arena_trim(arena, 0, NULL) == FALLOW_OK);
+        CHECK(stats_now().cached_bytes == 0);
+    }
+    meet(2);
+    pass_runs(index);
+}
+
+static void what_one_drops_another_finds(void **state)
+{
+    (void)state;
+    begin(1, 4 * MIB);
+    threads_run(2, drop_and_find, NULL);
+    end();
+}
+
+/* There is no other to find it: a thread alone drops what it may not keep. */
+static void a_thread_alone_has_no_depot(void **state)
+{
+    (void)state;
+    begin(1, 4 * MIB);
+    fill(field.arenas[0], 64, 4 * DEPOT_RUN_BYTES);
+    assert_true(stats_now().cached_bytes <= 4 * MIB);
+    fallow_arena_flush_thread(field.arenas[0]);
+    assert_int_equal(stats_now().cached_bytes, 0);
+    end();
+}
+
 int main(void)
 {
     test_begin();
@@ -535,6 +615,8 @@ int main(void)
         cmocka_unit_test(many_threads),
         cmocka_unit_test(arenas_come_and_go),
         cmocka_unit_test(producer_and_consumer),
+        cmocka_unit_test(what_one_drops_another_finds),
+        cmocka_unit_test(a_thread_alone_has_no_depot),
     };
     return cmocka_run_group_tests_name("stress_cache", tests, NULL, NULL);
 }

@@ -79,9 +79,60 @@ static void lookers_and_livers(void **state)
     assert_int_equal(fallow__arenas_unlisted(), 0);
 }
 
+/* Two threads draw an arena that the others work on. */
+static void draw(fallow_arena *arena, unsigned index)
+{
+    const fallow_map_format format = index == 0 ? FALLOW_MAP_ANSI : FALLOW_MAP_HTML;
+    while (atomic_load(&living) != 0) {
+        tally t = {.is_first = true};
+        assert_int_equal(fallow_arena_write_map(arena, format, NULL, count_text, &t), FALLOW_OK);
+        assert_true(t.first == (index == 0 ? 'a' : '<') && t.bytes > 500 && t.bytes < 4 * MIB);
+    }
+}
+
+static void work(fallow_arena *arena, unsigned index)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        void *runs[40];
+        for (unsigned i = 0; i < 40; i++) {
+            size_t size_bytes = (1 + (i + index) % 9) * ((size_t)16 << 10);
+            assert_int_equal(fallow_arena_alloc(arena, size_bytes, &runs[i]), FALLOW_OK);
+            memset(runs[i], 1, 1);
+        }
+        for (unsigned i = 0; i < 40; i++) {
+            fallow_arena_free(arena, runs[i], (1 + (i + index) % 9) * ((size_t)16 << 10));
+        }
+        if (round % 16 == 0) {
+            assert_int_equal(fallow_arena_trim(arena, 0, NULL), FALLOW_OK);
+        }
+    }
+    atomic_fetch_sub(&living, 1);
+}
+
+static void draw_or_work(void *context, unsigned index)
+{
+    if (index < LOOKERS) {
+        draw(context, index);
+    } else {
+        work(context, index);
+    }
+}
+
+static void drawers_and_workers(void **state)
+{
+    (void)state;
+    const fallow_arena_options options = {.reserve_bytes = 16 * MIB, .name = "drawn"};
+    fallow_arena *arena;
+    assert_int_equal(fallow_arena_create(&options, &arena), FALLOW_OK);
+    atomic_store(&living, THREADS - LOOKERS);
+    threads_run(THREADS, draw_or_work, arena);
+    assert_int_equal(fallow_arena_check(arena), FALLOW_OK);
+    fallow_arena_destroy(arena);
+}
+
 int main(void)
 {
     test_begin();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lookers_and_livers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lookers_and_livers), cmocka_unit_test(drawers_and_workers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,22 +196,59 @@ static void purges_are_three_words(void **state)
 static void debug_is_a_list_of_words(void **state)
 {
     (void)state;
-    static const char *const good[] = {"check", "check,check"};
+    static const struct {
+        const char *text;
+        bool is_checking;
+        bool is_telling;
+        const char *trace_path;
+    } good[] = {
+        {"check", true, false, ""},
+        {"check,check", true, false, ""},
+        {"stats", false, true, ""},
+        {"stats,check", true, true, ""},
+        {"trace=a", false, false, "a"},
+        {"trace=/tmp/a b=c.trace,stats", false, true, "/tmp/a b=c.trace"},
+        {"check,trace=x,trace=y-%p", true, false, "y-%p"},
+    };
+    static fallow__config read;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        bool is_checking = false;
-        assert_true(fallow__config_parse_debug(good[i], &is_checking));
-        assert_true(is_checking);
+        assert_true(fallow__config_parse_debug(good[i].text, &read));
+        assert_int_equal(read.is_checking, good[i].is_checking);
+        assert_int_equal(read.is_telling, good[i].is_telling);
+        assert_string_equal(read.trace_path, good[i].trace_path);
     }
-    static const char *const bad[] = {"",           "chec",   "checks", "CHECK",        "check ",      " check",
-                                      "1",          "check,", ",check", "check,,check", "check,trace", "trace,check",
-                                      "check;check"};
+    static const char *const bad[] = {"",
+                                      "chec",
+                                      "checks",
+                                      "CHECK",
+                                      "check ",
+                                      " check",
+                                      "1",
+                                      "check,",
+                                      ",check",
+                                      "check,,check",
+                                      "check,trace",
+                                      "trace,check",
+                                      "check;check",
+                                      "trace=",
+                                      "trace=,check",
+                                      "stat",
+                                      "stats=1",
+                                      "Trace=x"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        bool is_checking = false;
-        if (fallow__config_parse_debug(bad[i], &is_checking)) {
+        read = (fallow__config){.trace_path = "as before"};
+        if (fallow__config_parse_debug(bad[i], &read)) {
             fail_msg("\"%s\" was taken for FALLOW_DEBUG", bad[i]);
         }
-        assert_false(is_checking);
+        assert_false(read.is_checking || read.is_telling);
+        assert_string_equal(read.trace_path, "as before");
     }
+    static char path[FALLOW__TRACE_PATH_BYTES + 16] = "trace=";
+    memset(path + 6, 'x', FALLOW__TRACE_PATH_BYTES - 1);
+    assert_true(fallow__config_parse_debug(path, &read));
+    assert_int_equal(strlen(read.trace_path), FALLOW__TRACE_PATH_BYTES - 1);
+    path[6 + FALLOW__TRACE_PATH_BYTES - 1] = 'x';
+    assert_false(fallow__config_parse_debug(path, &read));
 }
 
 static void limits_are_sizes_or_percent(void **state)
@@ -360,7 +397,8 @@ static void checking_from_the_environment(void **state)
     assert_string_equal(fallow__config_get()->environment_error, "");
     debug_value = "check,everything";
     assert_false(fallow__config_get()->is_checking);
-    assert_string_equal(fallow__config_get()->environment_error, "FALLOW_DEBUG=check,everything is not check");
+    assert_string_equal(fallow__config_get()->environment_error,
+                        "FALLOW_DEBUG=check,everything is none of check, stats, trace=FILE");
 }
 
 static void limit_and_scavenging_from_the_environment(void **state)

@@ -350,6 +350,42 @@ static void a_refusal_ends_a_sweep(void **state)
     end();
 }
 
+/* Who comes by and frees has nothing to tell a refusal with; what could not be given back goes later. */
+static void a_refusal_to_who_comes_by_is_made_good(void **state)
+{
+    (void)state;
+    static const fallow_purge purges[] = {FALLOW_PURGE_DONTNEED, FALLOW_PURGE_FREE, FALLOW_PURGE_DECOMMIT};
+    for (int way = 0; way < 12; way++) {
+        begin((sim_options){.rules = way % 2 == 0 ? SIM_LINUX : SIM_WINDOWS},
+              (fallow_arena_options){.purge = purges[way / 4], .scavenge = FALLOW_SCAVENGE_ASSIST});
+        char *large = take(16 * MIB);
+        char *live = take(page);
+        go_by();
+        sim_pass_time(5000 * MS);
+        give(large, 16 * MIB);
+        sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_PURGE) | SIM_CALL(SIM_DECOMMIT),
+                                  .times = UINT64_MAX,
+                                  .is_halfway = (way & 2) != 0,
+                                  .left = (way & 2) != 0 ? FALLOW__OS_LEFT_ACCESSIBLE : FALLOW__OS_LEFT_ALL});
+        for (int i = 0; i < 30; i++) {
+            sim_pass_time(100 * MS);
+            go_by();
+        }
+        assert_true(sim_refused() > 0);
+        fallow_arena_stats refused = look();
+        assert_int_equal(refused.in_use_bytes, page);
+        assert_int_equal(*live, 1);
+        sim_refuse(NULL);
+        for (int i = 0; i < 60; i++) {
+            sim_pass_time(100 * MS);
+            go_by();
+        }
+        assert_true(look().retained_bytes <= 4 * MIB);
+        assert_int_equal(*live, 1);
+        end();
+    }
+}
+
 /* --- the thread --------------------------------------------------------------------------------------------- */
 
 /* The simulated clock goes on while the thread sleeps. */
@@ -522,6 +558,7 @@ int main(void)
         cmocka_unit_test(dense_chunks_are_spared_once),
         cmocka_unit_test(pace_of_the_calls),
         cmocka_unit_test(a_refusal_ends_a_sweep),
+        cmocka_unit_test(a_refusal_to_who_comes_by_is_made_good),
         cmocka_unit_test(the_thread_gives_back_what_is_idle),
         cmocka_unit_test(the_caches_of_idle_threads),
         cmocka_unit_test(without_a_thread),

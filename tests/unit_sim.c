@@ -386,6 +386,143 @@ static void limit_on_mappings(void **state)
     end();
 }
 
+static uint64_t unreleased_pages(void)
+{
+    fallow_process process;
+    assert_int_equal(fallow__os_process(&process, &error), FALLOW_OK);
+    return process.unreleased_bytes / page;
+}
+
+/* As Linux with src/posix/waiting.c. */
+static void releases_wait_at_the_limit_on_mappings(void **state)
+{
+    enum {
+        ROW = 2 * SIM_WAITING_MOST + 5
+    };
+    static fallow_region row[ROW];
+    fallow_region_options none = {0};
+    fallow_region gone;
+    (void)state;
+    BEGIN(0);
+    for (size_t index = 0; index < ROW; index++) {
+        assert_int_equal(fallow__os_reserve(page, &none, &row[index], &error), FALLOW_OK);
+    }
+    assert_int_equal(sim_map_count(), 2);
+    sim_set_limit(SIM_LIMIT_MAPPINGS, 2);
+    for (size_t index = 1; index < 2 * SIM_WAITING_MOST; index += 2) {
+        assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+    }
+    gone = row[1];
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST);
+    assert_int_equal(sim_live_reservations(), 1 + ROW - SIM_WAITING_MOST);
+    assert_int_equal(sim_refusals(), 0);
+    ASSERT_STOPS(fallow__os_release(&gone, &error), "not a live reservation");
+    ASSERT_STOPS(fallow__os_commit(&gone, gone.base, page, &error), "not a live reservation");
+    assert_failed(fallow__os_release(&row[ROW - 2], &error), FALLOW_ERR_MAP_COUNT, "vm.max_map_count", 2);
+
+    /* the end of a mapping can go, and then the next one */
+    assert_int_equal(fallow__os_release(&row[0], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST - 1);
+    assert_int_equal(fallow__os_release(&row[ROW - 2], &error), FALLOW_OK); /* in whose place this one waits */
+    assert_int_equal(unreleased_pages(), SIM_WAITING_MOST);
+
+    sim_set_limit(SIM_LIMIT_MAPPINGS, SIM_NO_LIMIT);
+    assert_int_equal(fallow__os_release(&row[2], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 0);
+    for (size_t index = 4; index < 2 * SIM_WAITING_MOST; index += 2) {
+        assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+    }
+    for (size_t index = 2 * SIM_WAITING_MOST; index < ROW; index++) {
+        if (index != ROW - 2) {
+            assert_int_equal(fallow__os_release(&row[index], &error), FALLOW_OK);
+        }
+    }
+    end();
+}
+
+/* What waits and was committed holds nothing any more, but is charged until it goes. */
+static void what_waits_is_empty(void **state)
+{
+    fallow_region row[3];
+    fallow_region_options none = {0};
+    (void)state;
+    BEGIN(0);
+    for (size_t index = 0; index < 3; index++) {
+        assert_int_equal(fallow__os_reserve(page, &none, &row[index], &error), FALLOW_OK);
+        assert_int_equal(fallow__os_commit(&row[index], row[index].base, page, &error), FALLOW_OK);
+        memset(row[index].base, 1, page);
+    }
+    sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count());
+    char *middle = row[1].base;
+    assert_int_equal(fallow__os_release(&row[1], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 1);
+    assert_int_equal(*middle, 0);
+    assert_int_equal(sim_charge(), 3 * page);
+    assert_int_equal(fallow__os_release(&row[0], &error), FALLOW_OK);
+    assert_int_equal(unreleased_pages(), 0);
+    assert_int_equal(sim_charge(), page);
+    assert_false(probe_can_read(middle));
+    assert_int_equal(fallow__os_release(&row[2], &error), FALLOW_OK);
+    end();
+}
+
+/* A pool of large pages: a reservation has as many as it needs, or ordinary pages. */
+static void large_pages(void **state)
+{
+    (void)state;
+    const size_t large = 64 * KIB;
+    fallow_region_options options = {.flags = FALLOW_REGION_LARGE_PAGES};
+    fallow_region first;
+    fallow_region second;
+    BEGIN(.large_page_bytes = large, .large_page_count = 5);
+    sim_set_limit(SIM_LIMIT_COMMIT, page);
+    assert_int_equal(fallow__os_reserve(3 * large - page, &options, &first, &error), FALLOW_OK);
+    assert_int_equal(first.flags, FALLOW_REGION_LARGE_PAGES);
+    assert_int_equal(first.page_bytes, large);
+    assert_int_equal(first.size_bytes, 3 * large);
+    assert_int_equal((uintptr_t)first.base % large, 0);
+    assert_true(sim_peek(first.base).is_large);
+    assert_int_equal(fallow__os_reserve(3 * large, &options, &second, &error), FALLOW_OK); /* two are left */
+    assert_int_equal(second.flags, 0);
+    assert_int_equal(second.page_bytes, page);
+    assert_int_equal(fallow__os_release(&second, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_reserve(2 * large, &options, &second, &error), FALLOW_OK);
+    assert_int_equal(second.flags, FALLOW_REGION_LARGE_PAGES);
+
+    /* the commit limit is not theirs */
+    assert_int_equal(fallow__os_commit(&first, first.base, 3 * large, &error), FALLOW_OK);
+    assert_int_equal(sim_charge(), 0);
+    char *base = first.base;
+    memset(base, 1, 3 * large);
+    ASSERT_STOPS(fallow__os_decommit(&first, base, page, &left, &error), "not whole pages");
+    assert_int_equal(fallow__os_decommit(&first, base + large, large, &left, &error), FALLOW_OK);
+    assert_int_equal(left, FALLOW__OS_LEFT_NOTHING);
+    assert_false(probe_can_read(base + large));
+    assert_int_equal(fallow__os_commit(&first, base + large, large, &error), FALLOW_OK);
+    assert_int_equal(base[large], 0);
+    assert_int_equal(base[0], 1);
+    assert_int_equal(base[2 * large], 1);
+
+    /* no lazy way, no guard in the page table */
+    assert_int_equal(fallow__os_purge(&first, base, large, FALLOW_PURGE_FREE, &is_zero, &is_committed, &error),
+                     FALLOW_OK);
+    assert_true(is_zero);
+    assert_int_equal(base[0], 0);
+    uint64_t mappings = sim_map_count();
+    assert_int_equal(fallow__os_guard(&first, base + large, large, &error), FALLOW_OK);
+    assert_int_equal(sim_map_count(), mappings + 2);
+
+    /* at the limit a hole cannot be made */
+    assert_int_equal(fallow__os_unguard(&first, base + large, large, &error), FALLOW_OK);
+    sim_set_limit(SIM_LIMIT_MAPPINGS, sim_map_count());
+    assert_int_equal(fallow__os_decommit(&first, base + large, large, &left, &error), FALLOW_ERR_MAP_COUNT);
+    assert_int_equal(left, FALLOW__OS_LEFT_ACCESSIBLE);
+    assert_int_equal(base[large], 0);
+    assert_int_equal(fallow__os_release(&first, &error), FALLOW_OK);
+    assert_int_equal(fallow__os_release(&second, &error), FALLOW_OK);
+    end();
+}
+
 static void limit_on_locked_memory(void **state)
 {
     (void)state;
@@ -884,6 +1021,59 @@ static void kept_memory_is_zero(void **state)
     }
 }
 
+/* Open pages never fault: the program asks instead, and says what it writes. The rest of the reservation is as ever. */
+static void light_simulations(void **state)
+{
+    (void)state;
+    for (volatile int round = 0; round < 3; round = round + 1) {
+        sim_options options = {.flags = SIM_KEEP_MEMORY | SIM_LIGHT, .seed = (uint64_t)round, .stop = note_and_leave};
+        if (!sim_begin(&options)) {
+            print_message("SKIPPED: no light simulation here\n");
+            skip();
+        }
+        page = fallow__os_page_bytes();
+        assert_int_equal(fallow__os_reserve(PAGES * page, &(fallow_region_options){0}, &region, &error), FALLOW_OK);
+        assert_int_equal(commit(0, 1), FALLOW_OK);
+        at(0)[7] = 7;
+        sim_open(at(4), 16 * page);
+        assert_int_equal(at(0)[7], 7);
+        assert_false(probe_can_read(at(1)));
+        assert_true(probe_can_read(at(4)));
+        assert_false(probe_can_read(at(20)));
+        ASSERT_STOPS(sim_open(at(22), page), "opened twice");
+
+        assert_false(sim_open_write(at(4), page));
+        assert_false(sim_is_all(at(4), page, SIM_COMMITTED));
+        assert_int_equal(commit(2, 10), FALLOW_OK);
+        assert_true(sim_open_write(at(2), 10 * page));
+        assert_false(sim_open_write(at(10), 3 * page));
+        for (size_t index = 2; index < 12; index++) {
+            at(index)[0] = 1;
+            at(index)[page - 1] = 1;
+        }
+        assert_int_equal(decommit(3, 3), FALLOW_OK);
+        assert_false(probe_can_read(at(3)));
+        assert_false(sim_open_write(at(5), page));
+        assert_int_equal(commit(3, 3), FALLOW_OK);
+        for (size_t index = 3; index < 6; index++) {
+            assert_int_equal(at(index)[0], 0);
+            assert_int_equal(at(index)[page - 1], 0);
+        }
+        assert_int_equal(at(2)[page - 1], 1);
+        assert_int_equal(at(6)[page - 1], 1);
+
+        /* what is announced is not taken any more */
+        assert_int_equal(purge(8, 4, FALLOW_PURGE_FREE), FALLOW_OK);
+        assert_true(sim_open_write(at(9), page));
+        at(9)[0] = 9;
+        sim_take_lazy();
+        assert_int_equal(at(8)[0], 0);
+        assert_int_equal(at(9)[0], 9);
+        assert_int_equal(at(10)[0], 0);
+        end(); /* with much that is written: the next round finds none of it */
+    }
+}
+
 int main(void)
 {
     test_begin();
@@ -899,6 +1089,9 @@ int main(void)
         cmocka_unit_test(limit_on_data),
         cmocka_unit_test(commit_refused_partway),
         cmocka_unit_test(limit_on_mappings),
+        cmocka_unit_test(releases_wait_at_the_limit_on_mappings),
+        cmocka_unit_test(what_waits_is_empty),
+        cmocka_unit_test(large_pages),
         cmocka_unit_test(limit_on_locked_memory),
         cmocka_unit_test(attributes_come_back),
         cmocka_unit_test(lazy_pages_turn_zero_unless_written),
@@ -914,6 +1107,7 @@ int main(void)
         cmocka_unit_test(threads_and_events_are_counted),
         cmocka_unit_test(illegal_sleeping),
         cmocka_unit_test(kept_memory_is_zero),
+        cmocka_unit_test(light_simulations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

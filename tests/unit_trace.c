@@ -100,6 +100,23 @@ static void test_good_lines(void **state)
     }
 }
 
+static void test_addresses_only(void **state)
+{
+    static const char text[] = "u 7 8192 65536\na 8 8192\nf 7\n";
+    trace_request request = {0};
+    (void)state;
+    begin(text, sizeof text - 1, 5);
+    assert_int_equal(trace_next(&reader, &request), TRACE_ALLOC);
+    assert_true(request.id == 7 && request.size_bytes == 8192 && request.align_bytes == 65536);
+    assert_true(request.is_uncommitted);
+    assert_int_equal(trace_next(&reader, &request), TRACE_ALLOC);
+    assert_false(request.is_uncommitted);
+    expect_free(7);
+    expect_end();
+    begin("u 7\n", 4, 5);
+    assert_int_equal(expect_error(1), 0);
+}
+
 static void test_nothing(void **state)
 {
     static const char *const texts[] = {"", "\n", "\n\n\n", "#", "# only this", " ", "\r\n", " \n\t\n"};
@@ -246,9 +263,9 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_lines),   cmocka_unit_test(test_nothing),    cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_zero_bytes),   cmocka_unit_test(test_long_lines), cmocka_unit_test(test_failing_source),
-        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_good_lines),     cmocka_unit_test(test_addresses_only), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_bad_lines),      cmocka_unit_test(test_zero_bytes),     cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_failing_source), cmocka_unit_test(test_random_bytes),
     };
     test_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "map.h"
 #include "sim_os.h"
 
 static struct {
@@ -14,6 +15,32 @@ static struct {
     void (*meanwhile)(sim_call call, const void *base, size_t size_bytes); /* optional */
 } scene;
 
+/* What would be drawn is what is counted: what is out is the free memory that it was. */
+static void look_at_ranges(const fallow_arena_stats *s)
+{
+    uint64_t pages[FALLOW__MAP_PAGE_KINDS] = {0};
+    fallow__map_source source;
+    fallow__map_part part;
+    fallow__map_range ranges[FALLOW__MAP_BITE];
+    fallow__arena_map_source(scene.arena, &source);
+    for (size_t index = 0; source.part(source.context, index, &part); index++) {
+        for (uint64_t page = 0; page < part.page_count;) {
+            size_t count = source.ranges(source.context, index, page, part.page_count, ranges);
+            assert_in_range(count, 1, FALLOW__MAP_BITE);
+            for (size_t i = 0; i < count; i++) {
+                assert_int_equal(ranges[i].first, page);
+                pages[ranges[i].kind] += ranges[i].count;
+                page += ranges[i].count;
+            }
+        }
+    }
+    assert_int_equal(pages[FALLOW__MAP_IN_USE] * scene.page, s->in_use_bytes);
+    assert_int_equal(pages[FALLOW__MAP_RETAINED] * scene.page, s->retained_bytes);
+    assert_int_equal(pages[FALLOW__MAP_LAZY] * scene.page, s->released_lazy_bytes);
+    assert_int_equal(pages[FALLOW__MAP_RELEASED] * scene.page, s->released_zero_bytes);
+    assert_int_equal(pages[FALLOW__MAP_ADDRESSES] * scene.page, s->uncommitted_bytes);
+}
+
 static fallow_arena_stats look(void)
 {
     fallow_arena_stats s;
@@ -22,6 +49,7 @@ static fallow_arena_stats look(void)
                      s.in_use_bytes + s.cached_bytes + s.retained_bytes + s.released_lazy_bytes + s.metadata_bytes);
     assert_int_equal(s.committed_bytes, s.backed_bytes + s.released_zero_bytes);
     assert_int_equal(fallow_arena_check(scene.arena), FALLOW_OK);
+    look_at_ranges(&s);
     return s;
 }
 

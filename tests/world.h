@@ -10,6 +10,7 @@
 typedef struct world_options {
     uint64_t seed;    /* rules, page size and everything else that the system may be */
     bool has_threads; /* one runs at a time, drawn from the seed; needs world_has_threads */
+    bool is_light;    /* world_open is meant; where there is no such thing it changes nothing */
     void (*stop)(const char *complaint);
 } world_options;
 
@@ -17,6 +18,7 @@ void world_begin(const world_options *options);
 
 /* false: something is left behind. */
 bool world_end(void);
+bool world_is_empty(void); /* the same look, without an end */
 
 /* Whether faults can be caused here. */
 bool world_has_faults(void);
@@ -33,6 +35,19 @@ unsigned world_self(void);
 __attribute__((noreturn))
 #endif
 void world_give_up(void (*tell)(void));
+
+/* Pages of a reservation, all zero, whose accesses are announced from now on: that is faster (sim_os.h, sim_open). Then
+ * world_may_write and world_may_read tell whether an access to whole pages would fault, instead of a fault; they are
+ * always true where nothing was opened. */
+void world_open(void *base, size_t size_bytes);
+bool world_may_write(void *base, size_t size_bytes);
+bool world_may_read(const void *base, size_t size_bytes);
+
+/* A fork; the functions of sim_os.h. The parent goes on, or the child does, or the host forks in between and both do. */
+bool world_has_forks(void);
+void world_fork_before(void);
+void world_fork_parent(void);
+void world_fork_child(void);
 
 /* Let time pass. */
 void world_pass_time(uint64_t ns);

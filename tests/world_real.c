@@ -47,6 +47,42 @@ void world_give_up(void (*tell)(void))
     abort();
 }
 
+void world_open(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+}
+
+bool world_may_write(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+    return true;
+}
+
+bool world_may_read(const void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+    return true;
+}
+
+bool world_is_empty(void)
+{
+    return true;
+}
+
+bool world_has_forks(void)
+{
+    return false;
+}
+
+void world_fork_before(void) {}
+
+void world_fork_parent(void) {}
+
+void world_fork_child(void) {}
+
 void world_pass_time(uint64_t ns)
 {
     (void)ns;

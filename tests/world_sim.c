@@ -7,11 +7,14 @@
 #include "test.h"
 
 static char name[128];
+static bool is_light;
+static bool has_forks; /* Linux, where a child has not what it is not to have */
 
 void world_begin(const world_options *options)
 {
     /* a large page costs the host as many small ones, and shows little that a small one does not */
     static const size_t page_bytes[] = {4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 4 << 10, 16 << 10, 64 << 10};
+    is_light = options->is_light;
     test_random random = {options->seed};
     sim_options sim = {
         .rules = test_below(&random, 2) == 0 ? SIM_LINUX : SIM_WINDOWS,
@@ -32,25 +35,28 @@ void world_begin(const world_options *options)
     if (test_below(&random, 8) == 0) {
         sim.flags |= SIM_NO_BARRIER;
     }
+    if (is_light) {
+        sim.flags |= SIM_LIGHT;
+    }
     if (options->has_threads) {
         static const uint32_t rarities[] = {0, 4, 16, 64};
         sim.flags |= SIM_INTERLEAVED;
         sim.switch_rarity = rarities[test_below(&random, 4)];
         sim.flags |= test_below(&random, 8) == 0 ? SIM_NO_BARRIER : 0;
     }
+    has_forks = sim.rules == SIM_LINUX && (sim.flags & SIM_NO_ADVICE) == 0;
     snprintf(name, sizeof name, "%s, pages of %u KiB, flags %#x", sim.rules == SIM_LINUX ? "Linux" : "Windows",
              (unsigned)(sim.page_bytes >> 10), (unsigned)sim.flags);
     if (!sim_begin(&sim)) {
-        printf("SKIPPED: no address space for the simulated system\n");
+        printf("SKIPPED: no address space for the simulated system%s\n",
+               is_light ? ", or it cannot be light here" : "");
         exit(77);
     }
 }
 
-/* At the limit of mappings a reservation between two others cannot be released, and nobody can do anything about it. */
 bool world_end(void)
 {
-    bool is_release_refused = sim_counts().refused[SIM_RELEASE] != 0;
-    return sim_end() || is_release_refused;
+    return sim_end();
 }
 
 bool world_has_faults(void)
@@ -83,6 +89,48 @@ unsigned world_self(void)
 void world_give_up(void (*tell)(void))
 {
     sim_give_up(tell);
+}
+
+void world_open(void *base, size_t size_bytes)
+{
+    if (is_light) {
+        sim_open(base, size_bytes);
+    }
+}
+
+bool world_may_write(void *base, size_t size_bytes)
+{
+    return !is_light || sim_open_write(base, size_bytes);
+}
+
+bool world_may_read(const void *base, size_t size_bytes)
+{
+    return !is_light || sim_is_all(base, size_bytes, SIM_COMMITTED);
+}
+
+bool world_is_empty(void)
+{
+    return sim_check_no_leak();
+}
+
+bool world_has_forks(void)
+{
+    return has_forks;
+}
+
+void world_fork_before(void)
+{
+    sim_fork_before();
+}
+
+void world_fork_parent(void)
+{
+    sim_fork_parent();
+}
+
+void world_fork_child(void)
+{
+    sim_fork_child();
 }
 
 void world_pass_time(uint64_t ns)

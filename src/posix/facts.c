@@ -250,6 +250,7 @@ fallow_status fallow__os_process(fallow_process *process_out, fallow__os_error *
     }
     const fallow__posix_field lazy = {"LazyFree:", &process.lazy_free_bytes};
     fallow__posix_read_fields("/proc/self/smaps_rollup", &lazy, 1); /* Linux 4.14; before it, not told */
+    process.unreleased_bytes = fallow__posix_waiting_bytes();
     *process_out = process;
     return FALLOW_OK;
 }

@@ -126,26 +126,9 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
     return (int)length;
 }
 
-/* Write all of it, as far as stderr takes it. */
-static void write_text(const char *text)
-{
-    size_t left = strlen(text);
-    while (left != 0) {
-        ssize_t written = write(STDERR_FILENO, text, left);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return;
-        }
-        text += written;
-        left -= (size_t)written;
-    }
-}
-
 void fallow__os_stop(const char *message)
 {
-    write_text(message);
-    write_text("\n");
+    fallow__os_print(message);
+    fallow__os_print("\n");
     abort();
 }

@@ -122,10 +122,12 @@ static void *map_none(void *where, size_t size_bytes, int map_flags)
     return base == MAP_FAILED ? NULL : base;
 }
 
-/* Unmap on the way out of a failure. */
+/* Unmap on the way out of a failure; all of it is mapped. */
 static void unmap_quietly(void *base, size_t size_bytes, int code)
 {
-    munmap(base, size_bytes);
+    if (munmap(base, size_bytes) != 0) {
+        (void)fallow__posix_release_later(&(fallow_region){.base = base, .size_bytes = size_bytes});
+    }
     errno = code;
 }
 
@@ -155,9 +157,12 @@ static void *place_trimmed(const placement *wanted)
     }
     size_t head = (size_t)(0 - (uintptr_t)mapped) & (wanted->align_bytes - 1);
     size_t tail = slack - head;
-    if ((head != 0 && munmap(mapped, head) != 0) ||
-        (tail != 0 && munmap(mapped + head + wanted->size_bytes, tail) != 0)) {
-        unmap_quietly(mapped, wanted->size_bytes + slack, errno); /* what is unmapped already does no harm */
+    if (head != 0 && munmap(mapped, head) != 0) {
+        unmap_quietly(mapped, wanted->size_bytes + slack, errno);
+        return NULL;
+    }
+    if (tail != 0 && munmap(mapped + head + wanted->size_bytes, tail) != 0) {
+        unmap_quietly(mapped + head, wanted->size_bytes + tail, errno);
         return NULL;
     }
     return mapped + head;
@@ -275,6 +280,7 @@ static void copy_name(const char *name, char *name_out)
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out)
 {
+    fallow__posix_release_waiting();
     size_t page_bytes = fallow__os_page_bytes();
     placement wanted = {
         .hint = options->hint,
@@ -306,9 +312,10 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
 
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out)
 {
-    if (munmap(region->base, region->size_bytes) != 0) {
+    if (munmap(region->base, region->size_bytes) != 0 && !(errno == ENOMEM && fallow__posix_release_later(region))) {
         return fallow__posix_cause(errno, FALLOW__POSIX_CHANGE, region->size_bytes, error_out);
     }
+    fallow__posix_release_waiting();
     return FALLOW_OK;
 }
 
@@ -334,7 +341,7 @@ static bool remap_none(const fallow_region *region, void *base, size_t size_byte
 
 /* Give the memory back and leave the mapping as it is. Locked pages refuse the first way (EINVAL) and take the second,
  * from Linux 5.18 on; the word of an emulator on the second is worth nothing. */
-static bool drop_pages(void *base, size_t size_bytes)
+bool fallow__posix_drop_pages(void *base, size_t size_bytes)
 {
     if (madvise(base, size_bytes, MADV_DONTNEED) == 0) {
         return true;
@@ -352,7 +359,7 @@ static bool drop_pages(void *base, size_t size_bytes)
  * protected, they would come back with their old contents. */
 static fallow__os_left drop_and_protect(void *base, size_t size_bytes)
 {
-    if (!drop_pages(base, size_bytes)) {
+    if (!fallow__posix_drop_pages(base, size_bytes)) {
         return FALLOW__OS_LEFT_ALL;
     }
     madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE);
@@ -405,7 +412,7 @@ static fallow_status purge_by_remap(const fallow_region *region, void *base, siz
 static fallow_status purge_to_zero(const fallow_region *region, void *base, size_t size_bytes, bool *is_committed_out,
                                    fallow__os_error *error_out)
 {
-    if (drop_pages(base, size_bytes)) {
+    if (fallow__posix_drop_pages(base, size_bytes)) {
         return FALLOW_OK;
     }
     if ((region->flags & FALLOW_REGION_LARGE_PAGES) != 0) {

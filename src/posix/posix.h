@@ -7,6 +7,7 @@
  *   process.c  the mappings, figures and limits of any process
  *   cause.c    why the kernel refused
  *   memory.c   the transitions of memory
+ *   waiting.c  releases that the kernel refuses at vm.max_map_count, and that are tried again
  *
  * Nothing here calls malloc or stdio: a library that a malloc may stand on cannot. Only Linux is tested (glibc, musl,
  * 32 and 64 bits, qemu-user). What another POSIX system would need is another proc.c and facts.c; memory.c asks for
@@ -114,6 +115,26 @@ size_t fallow__posix_large_page_bytes(void);
 uint64_t fallow__posix_address_limit(void); /* RLIMIT_AS */
 uint64_t fallow__posix_data_limit(void);    /* RLIMIT_DATA */
 uint64_t fallow__posix_locked_limit(void);  /* RLIMIT_MEMLOCK */
+
+/* --- memory.c ---------------------------------------------------------------------------------------------- */
+
+/* Give the memory back and leave the mappings as they are. false, and errno, where the kernel refuses. */
+bool fallow__posix_drop_pages(void *base, size_t size_bytes);
+
+/* --- waiting.c --------------------------------------------------------------------------------------------- */
+
+/* Have a reservation released some time later; its memory is given back now. false: too many wait already, or forks
+ * could not be told of; then nothing has changed. */
+bool fallow__posix_release_later(const fallow_region *region);
+
+/* Try some of those that wait. Costs nothing where there are none. */
+void fallow__posix_release_waiting(void);
+
+/* Bytes of addresses that wait. */
+uint64_t fallow__posix_waiting_bytes(void);
+
+/* Ask to be called around forks; before anybody else in the library does. false if that cannot be. */
+bool fallow__posix_waiting_begin(void);
 
 /* --- cause.c ----------------------------------------------------------------------------------------------- */
 

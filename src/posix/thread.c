@@ -230,5 +230,6 @@ bool fallow__os_barrier_all_threads(void)
 
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
+    (void)fallow__posix_waiting_begin(); /* first; where it is refused, no release waits */
     return pthread_atfork(before, in_parent, in_child) == 0;
 }

@@ -58,16 +58,10 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
     return (int)length;
 }
 
-static void write_error(const char *text, size_t text_bytes)
-{
-    DWORD written;
-    (void)WriteFile(GetStdHandle(STD_ERROR_HANDLE), text, (DWORD)text_bytes, &written, NULL);
-}
-
 /* The C library may add words of its own to ours. */
 void fallow__os_stop(const char *message)
 {
-    write_error(message, strlen(message));
-    write_error("\r\n", 2);
+    fallow__os_print(message);
+    fallow__os_print("\r\n");
     abort();
 }

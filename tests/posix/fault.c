@@ -110,6 +110,7 @@ static const struct {
     {"decommits leave it accessible", REMAP | PROTECT, true, false},
     {"decommits do nothing", REMAP | ADVISE, true, true},
     {"advice", ADVISE, true, true},
+    {"releases", UNMAP, true, false},
 };
 
 static struct {

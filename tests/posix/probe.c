@@ -1,7 +1,10 @@
 /* Asks with a pipe: write(2) reads from our memory, read(2) writes to it, and both answer EFAULT instead of SIGSEGV. */
 #include "../probe.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int *ends(void)
@@ -40,4 +43,24 @@ bool probe_can_write(void *address)
         abort();
     }
     return false;
+}
+
+int probe_fork(int (*in_child)(void))
+{
+    const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}; /* by a test framework, which would go on */
+    int state = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
+            signal(caught[i], SIG_DFL);
+        }
+        alarm(60);
+        _exit(in_child());
+    }
+    if (child < 0) {
+        abort();
+    }
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(state) ? WEXITSTATUS(state) : 100;
 }

@@ -126,6 +126,13 @@ bool sim_host_keep(bool is_wanted)
     return is_wanted;
 }
 
+/* Large pages would be far more memory than is used. */
+bool sim_host_open(void *base, size_t size_bytes)
+{
+    (void)madvise(base, size_bytes, MADV_NOHUGEPAGE);
+    return mprotect(base, size_bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(mmap(base, size_bytes, PROT_NONE, FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED, "sim_host: mmap");

@@ -51,3 +51,9 @@ bool probe_can_write(void *address)
     empty_pipe();
     return can_write;
 }
+
+int probe_fork(int (*in_child)(void))
+{
+    (void)in_child;
+    return -1;
+}

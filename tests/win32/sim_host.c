@@ -72,6 +72,13 @@ void sim_host_settle(void *base, size_t size_bytes)
     (void)size_bytes;
 }
 
+bool sim_host_open(void *base, size_t size_bytes)
+{
+    (void)base;
+    (void)size_bytes;
+    return false;
+}
+
 void sim_host_drop(void *base, size_t size_bytes)
 {
     require(VirtualFree(base, size_bytes, MEM_DECOMMIT), "VirtualFree");

@@ -7,6 +7,8 @@
  *
  * Every figure that is printed was read, none is known beforehand; the sentences say what the figures are, and where
  * they compare two of them the comparison is made here. */
+#include "picture.h"
+#include "svg.h"
 #include "system.h"
 #include "tool.h"
 
@@ -25,6 +27,11 @@
 
 /* ---- The first story ---- */
 
+enum {
+    DRAWN_STEPS = 4,
+    DRAWN_ROWS = 12 /* of each */
+};
+
 typedef struct story {
     fallow_system system;
     fallow_arena *arena;
@@ -32,6 +39,10 @@ typedef struct story {
     fallow_process before;
     void **runs;
     size_t run_count;
+    const char *svg_path; /* NULL = nothing is drawn */
+    unsigned drawn_count;
+    picture pictures[DRAWN_STEPS];
+    char captions[DRAWN_STEPS][160];
 } story;
 
 static void table_head(void)
@@ -56,6 +67,43 @@ static fallow_status table_row(story *self, const char *step)
            text_size(self->now.resident_bytes).text, text_size(self->now.committed_bytes).text,
            text_size(stats.backed_bytes).text, self->now.map_count);
     return FALLOW_OK;
+}
+
+/* Draw the arena as it is after the step whose row was printed last. */
+static fallow_status draw_step(story *self, const char *step)
+{
+    if (self->svg_path == NULL) {
+        return FALLOW_OK;
+    }
+    snprintf(self->captions[self->drawn_count], sizeof self->captions[0], "%u. %s: VSZ %s, RSS %s",
+             self->drawn_count + 1, step, text_size(self->now.virtual_bytes).text,
+             text_size(self->now.resident_bytes).text);
+    picture *drawn = &self->pictures[self->drawn_count++];
+    return picture_draw(drawn, self->arena, FALLOW_MAP_SVG, DRAWN_ROWS) ? FALLOW_OK : FALLOW_ERR_OS;
+}
+
+#define CAPTION_HEIGHT 40
+
+/* All steps, one below the other. */
+static bool write_pictures(const story *self)
+{
+    FILE *file = picture_open(self->svg_path);
+    double height = 0;
+    if (file == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < self->drawn_count; i++) {
+        height += CAPTION_HEIGHT + picture_height(&self->pictures[i]);
+    }
+    svg_begin(file, PICTURE_WIDTH, height, "");
+    height = 0;
+    for (unsigned i = 0; i < self->drawn_count; i++) {
+        svg_text(file, 24, height + 30, "title", self->captions[i]);
+        picture_place(&self->pictures[i], file, height + CAPTION_HEIGHT);
+        height += CAPTION_HEIGHT + picture_height(&self->pictures[i]);
+    }
+    svg_end(file);
+    return picture_close(file, self->svg_path);
 }
 
 /* "VSZ +128 GiB, RSS +36 KiB: " */
@@ -167,28 +215,35 @@ static void tell_trim(const story *self)
     }
 }
 
+/* A row, and a picture of what it tells. */
+static fallow_status step_row(story *self, const char *step)
+{
+    fallow_status status = table_row(self, step);
+    return status == FALLOW_OK ? draw_step(self, step) : status;
+}
+
 static fallow_status story_rows(story *self)
 {
-    if (use_memory(self) != FALLOW_OK || table_row(self, "runs of 64 KiB, touched") != FALLOW_OK) {
+    if (use_memory(self) != FALLOW_OK || step_row(self, "runs of 64 KiB, touched") != FALLOW_OK) {
         return FALLOW_ERR_OS;
     }
     tell_change(self);
     printf("%zu runs were allocated and written. Only this costs memory.\n", self->run_count);
 
     free_runs(self, 1, 2);
-    if (table_row(self, "every second run freed") != FALLOW_OK) {
+    if (step_row(self, "every second run freed") != FALLOW_OK) {
         return FALLOW_ERR_OS;
     }
     tell_change(self);
     printf("the arena keeps free memory, to hand it out again quickly.\n");
 
-    if (trim(self) != FALLOW_OK || table_row(self, "trimmed") != FALLOW_OK) {
+    if (trim(self) != FALLOW_OK || step_row(self, "trimmed") != FALLOW_OK) {
         return FALLOW_ERR_OS;
     }
     tell_trim(self);
 
     free_runs(self, 0, 2);
-    if (trim(self) != FALLOW_OK || table_row(self, "the rest freed and trimmed") != FALLOW_OK) {
+    if (trim(self) != FALLOW_OK || step_row(self, "the rest freed and trimmed") != FALLOW_OK) {
         return FALLOW_ERR_OS;
     }
     tell_change(self);
@@ -394,8 +449,16 @@ static int tell_second_story(const story *self)
 
 int demo_main(int argument_count, char **arguments)
 {
+    static story self;
     size_t work_bytes = 0;
     for (int i = 1; i < argument_count; i++) {
+        if (strcmp(arguments[i], "--svg") == 0) {
+            if (++i == argument_count) {
+                return bad_usage("--svg needs a file", NULL);
+            }
+            self.svg_path = arguments[i];
+            continue;
+        }
         if (strcmp(arguments[i], "--work") != 0) {
             return bad_usage("no such option of demo", arguments[i]);
         }
@@ -403,12 +466,17 @@ int demo_main(int argument_count, char **arguments)
             return bad_usage("--work needs a size of at least 128K", i < argument_count ? arguments[i] : NULL);
         }
     }
-    story self = {0};
     fallow_system_info(&self.system);
     printf("fallow %s on %s\n\n", fallow_version(), self.system.os_name);
     int result = tell_first_story(&self, work_bytes);
     if (result == TOOL_OK) {
         result = tell_second_story(&self);
+    }
+    if (result == TOOL_OK && self.svg_path != NULL && !write_pictures(&self)) {
+        result = TOOL_FAILED;
+    }
+    for (unsigned i = 0; i < self.drawn_count; i++) {
+        picture_free(&self.pictures[i]);
     }
     return result;
 }

@@ -12,9 +12,10 @@
 typedef struct live_run {
     uint64_t id;
     unsigned char *base;
-    size_t size_bytes;  /* whole pages */
-    size_t asked_bytes; /* as the trace says */
-    uint32_t left;      /* the tree by address; 0 = none */
+    size_t size_bytes;   /* whole pages */
+    size_t asked_bytes;  /* as the trace says */
+    bool is_uncommitted; /* addresses only */
+    uint32_t left;       /* the tree by address; 0 = none */
     uint32_t right;
     uint32_t priority;
 } live_run;

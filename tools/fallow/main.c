@@ -10,7 +10,7 @@ static const char usage[] =
     "                                what the memory of a process is: all of VSZ and RSS, in words\n"
     "       fallow top [--interval SECONDS] [--count N] PID\n"
     "                                the same in short, again and again; in a pipe a line each time\n"
-    "       fallow demo [--work SIZE]\n"
+    "       fallow demo [--work SIZE] [--svg FILE]\n"
     "                                much address space, little memory: the figures, step by step\n"
     "       fallow replay [OPTION]... TRACE...\n"
     "                                run the page requests of a real program on an arena, and check it\n"
@@ -24,6 +24,7 @@ static const char usage[] =
     "  --count N        end after so many; otherwise when the process ends\n"
     "options of demo:\n"
     "  --work SIZE      touch this much memory; otherwise 1 GiB, or what this machine allows\n"
+    "  --svg FILE       draw the arena as it is after each step\n"
     "options of replay:\n"
     "  --reserve SIZE   the arena's reservation; otherwise FALLOW_RESERVE or the default\n"
     "  --page SIZE      the arena's page, a power of two up to 2M; otherwise 8K or the system's\n"
@@ -31,10 +32,13 @@ static const char usage[] =
     "  --touch          write to every page of every run; otherwise to the first and last bytes of each\n"
     "  --trim-every N   give all free memory back after every N requests; otherwise at the end\n"
     "  --check-every N  let the arena compare its books after every N requests; otherwise 10000\n"
+    "  --svg FILE       draw what the arena held over the requests, and the arena as the program left it\n"
+    "  --html FILE      the same as a page that tells of the run that the mouse points at\n"
     "\n"
     "A SIZE may end in K, M, G or T, powers of 1024.\n"
     "environment: FALLOW_MADVISE=dontneed|free|decommit   how free memory is given back\n"
     "             FALLOW_RESERVE=64G                      how much an arena reserves\n"
+    "             FALLOW_DEBUG=stats,trace=FILE           what arenas hold at the end; a trace for replay\n"
     "exit status: 0 done, 1 refused or failed, 2 bad usage\n";
 
 typedef struct subcommand {

@@ -6,9 +6,15 @@
  *   - is_zero means zero: such a run is read before anything is written to it;
  *   - run_of finds the run from its first, middle and last byte, and no more after it was freed;
  *   - the words written to a run when it was taken are still there when it is freed.
- * The arena's own walk (fallow_arena_check) runs every --check-every requests, and at the end, when all is freed. */
+ * The arena's own walk (fallow_arena_check) runs every --check-every requests, and at the end, when all is freed.
+ *
+ * --svg and --html draw what the arena held over the requests, and the arena as the program left it. */
 #include "live.h"
+#include "picture.h"
+#include "progress.h"
+#include "svg.h"
 #include "system.h"
+#include "timeline.h"
 #include "tool.h"
 #include "trace.h"
 
@@ -26,6 +32,8 @@ typedef struct replay_options {
     uint64_t trim_every; /* 0 = at the end only */
     uint64_t check_every;
     bool is_touching;
+    const char *svg_path; /* NULL = none */
+    const char *html_path;
 } replay_options;
 
 /* What was measured at one moment. */
@@ -42,6 +50,13 @@ typedef struct replay {
     size_t arena_page_bytes;
     size_t os_page_bytes;
     uint64_t touch_limit_bytes; /* --touch takes no more than half of the machine's memory */
+    FILE *file;
+    uint64_t file_bytes; /* 0 = not known */
+    uint64_t read_bytes;
+    progress bar;
+    timeline line;
+    picture map; /* SVG, of the arena as the program left it; and the same as a page */
+    picture page;
     trace_reader reader;
     live_runs live;
     uint64_t request_count;
@@ -65,9 +80,10 @@ typedef struct replay {
 
 /* Say what is wrong at this line of the trace; always false. */
 TOOL_PRINTS(2, 3)
-static bool wrong(const replay *self, const char *format, ...)
+static bool wrong(replay *self, const char *format, ...)
 {
     va_list arguments;
+    progress_end(&self->bar);
     fflush(stdout);
     fprintf(stderr, "fallow: %s:%" PRIu64 ": ", self->path, self->reader.line);
     va_start(arguments, format);
@@ -77,8 +93,9 @@ static bool wrong(const replay *self, const char *format, ...)
     return false;
 }
 
-static bool refused(const replay *self, const char *what, fallow_status status)
+static bool refused(replay *self, const char *what, fallow_status status)
 {
+    progress_end(&self->bar);
     fflush(stdout);
     fprintf(stderr, "fallow: %s:%" PRIu64 ": ", self->path, self->reader.line);
     tell_failure(stderr, what, status);
@@ -108,6 +125,9 @@ static bool has_stamp(const live_run *run, size_t offset_bytes)
 /* The run's first and last word; with --touch the first word of every system page too. */
 static void stamp_run(const replay *self, const live_run *run)
 {
+    if (run->is_uncommitted) {
+        return;
+    }
     for (size_t offset = 0; self->options->is_touching && offset < run->size_bytes; offset += self->os_page_bytes) {
         put_stamp(run, offset);
     }
@@ -115,8 +135,11 @@ static void stamp_run(const replay *self, const live_run *run)
     put_stamp(run, run->size_bytes - sizeof(uint64_t));
 }
 
-static bool check_stamps(const replay *self, const live_run *run)
+static bool check_stamps(replay *self, const live_run *run)
 {
+    if (run->is_uncommitted) {
+        return true;
+    }
     bool is_intact = has_stamp(run, 0) && has_stamp(run, run->size_bytes - sizeof(uint64_t));
     for (size_t offset = 0; self->options->is_touching && offset < run->size_bytes; offset += self->os_page_bytes) {
         is_intact = is_intact && has_stamp(run, offset);
@@ -150,7 +173,7 @@ static bool check_zero(replay *self, const fallow_run *run)
            wrong(self, "the arena says the run at %p is zero, and it is not", run->base);
 }
 
-static bool check_run_of(const replay *self, const live_run *run)
+static bool check_run_of(replay *self, const live_run *run)
 {
     const size_t offsets[] = {0, run->size_bytes / 2, run->size_bytes - 1};
     for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
@@ -165,7 +188,7 @@ static bool check_run_of(const replay *self, const live_run *run)
     return true;
 }
 
-static bool check_shape(const replay *self, const fallow_run *run, size_t asked_bytes, size_t align_bytes)
+static bool check_shape(replay *self, const fallow_run *run, size_t asked_bytes, size_t align_bytes)
 {
     size_t page_bytes = self->arena_page_bytes;
     size_t align_mask = (align_bytes > page_bytes ? align_bytes : page_bytes) - 1;
@@ -240,25 +263,36 @@ static bool replay_alloc(replay *self, const trace_request *request)
         return wrong(self, "a size that this system's addresses cannot hold");
     }
     size_t asked_bytes = (size_t)request->size_bytes;
-    fallow_run_options options = {.align_bytes = (size_t)request->align_bytes};
+    bool is_uncommitted = request->is_uncommitted;
+    fallow_run_options options = {
+        .align_bytes = (size_t)request->align_bytes,
+        .flags = is_uncommitted ? FALLOW_RUN_UNCOMMITTED : 0,
+    };
     uint64_t start_ns = system_clock_ns();
     fallow_status status = fallow_arena_alloc_run(self->arena, asked_bytes, &options, &run);
     self->alloc_ns += system_clock_ns() - start_ns;
     if (status != FALLOW_OK) {
         return refused(self, "the arena refused a request", status);
     }
-    live_run live = {.id = request->id, .base = run.base, .size_bytes = run.size_bytes, .asked_bytes = asked_bytes};
+    live_run live = {
+        .id = request->id,
+        .base = run.base,
+        .size_bytes = run.size_bytes,
+        .asked_bytes = asked_bytes,
+        .is_uncommitted = is_uncommitted,
+    };
     if (!check_shape(self, &run, asked_bytes, options.align_bytes) || !remember(self, &live) ||
-        !check_zero(self, &run) || !check_run_of(self, &live)) {
+        !(is_uncommitted || check_zero(self, &run)) || !check_run_of(self, &live)) {
         return false;
     }
-    if (self->options->is_touching && self->in_use_bytes + run.size_bytes > self->touch_limit_bytes) {
+    if (self->options->is_touching && !is_uncommitted &&
+        self->in_use_bytes + run.size_bytes > self->touch_limit_bytes) {
         return wrong(self, "to touch every page would take more than half of this machine's memory");
     }
     stamp_run(self, &live);
     self->alloc_count++;
     self->asked_bytes += asked_bytes;
-    self->in_use_bytes += run.size_bytes;
+    self->in_use_bytes += is_uncommitted ? 0 : run.size_bytes;
     return true;
 }
 
@@ -278,15 +312,47 @@ static bool replay_free(replay *self, uint64_t id)
     live_remove(&self->live, id);
     self->free_count++;
     self->asked_bytes -= run.asked_bytes;
-    self->in_use_bytes -= run.size_bytes;
+    self->in_use_bytes -= run.is_uncommitted ? 0 : run.size_bytes;
     fallow_run ghost;
     return fallow_arena_run_of(self->arena, run.base, &ghost) != FALLOW_OK ||
            wrong(self, "run_of still finds the freed run at %p", (void *)run.base);
 }
 
+/* A point of the timeline. */
+static bool measure_point(replay *self)
+{
+    fallow_arena_stats stats;
+    fallow_process process;
+    fallow_arena_read_stats(self->arena, &stats);
+    fallow_status status = fallow_process_info(&process);
+    if (status != FALLOW_OK) {
+        return refused(self, "reading this process's figures failed", status);
+    }
+    const timeline_point point = {
+        .request = self->request_count,
+        .committed_bytes = stats.committed_bytes,
+        .reserved_bytes = stats.reserved_bytes,
+        .resident_bytes = process.resident_bytes,
+    };
+    timeline_add(&self->line, &point);
+    return true;
+}
+
+static bool is_drawing(const replay *self)
+{
+    return self->options->svg_path != NULL || self->options->html_path != NULL;
+}
+
 static bool after_request(replay *self)
 {
     self->request_count++;
+    if (self->request_count % 256 == 0) {
+        progress_show(&self->bar, self->read_bytes, self->file_bytes, self->path);
+    }
+    if (is_drawing(self) && timeline_note(&self->line, self->request_count, self->in_use_bytes) &&
+        !measure_point(self)) {
+        return false;
+    }
     if (self->options->trim_every != 0 && self->request_count % self->options->trim_every == 0 && !trim_arena(self)) {
         return false;
     }
@@ -363,13 +429,66 @@ static void report(const replay *self)
 
 static size_t read_file(void *source_context, char *bytes, size_t room_bytes, int *is_error_out)
 {
-    FILE *file = source_context;
-    size_t used = fread(bytes, 1, room_bytes, file);
-    *is_error_out = ferror(file) != 0;
+    replay *self = source_context;
+    size_t used = fread(bytes, 1, room_bytes, self->file);
+    self->read_bytes += used;
+    *is_error_out = ferror(self->file) != 0;
     return used;
 }
 
-static bool replay_file(replay *self, FILE *file)
+/* The arena as the program left it, and the last points of the timeline: the most since the point before, and what is
+ * left. */
+static bool draw_end(replay *self)
+{
+    const replay_options *options = self->options;
+    if (!is_drawing(self)) {
+        return true;
+    }
+    if (!measure_point(self)) {
+        return false;
+    }
+    (void)timeline_note(&self->line, self->request_count, self->in_use_bytes);
+    return measure_point(self) &&
+           (options->svg_path == NULL || picture_draw(&self->map, self->arena, FALLOW_MAP_SVG, 0)) &&
+           (options->html_path == NULL || picture_draw(&self->page, self->arena, FALLOW_MAP_HTML, 0));
+}
+
+#define TITLE_HEIGHT 44
+
+static void write_svg(const replay *self, FILE *out)
+{
+    char title[256];
+    svg_begin(out, PICTURE_WIDTH, TITLE_HEIGHT + TIMELINE_HEIGHT + picture_height(&self->map), "");
+    snprintf(title, sizeof title, "fallow replay %s", self->path);
+    svg_text(out, 24, 32, "title", title);
+    timeline_draw(&self->line, out, TITLE_HEIGHT);
+    picture_place(&self->map, out, TITLE_HEIGHT + TIMELINE_HEIGHT);
+    svg_end(out);
+}
+
+/* The page of the arena, with the timeline put in at its beginning. */
+static void write_html(const replay *self, FILE *out)
+{
+    static const char beginning[] = "<main>\n";
+    const char *rest = strstr(self->page.text, beginning) + strlen(beginning);
+    fwrite(self->page.text, 1, (size_t)(rest - self->page.text), out);
+    svg_begin(out, PICTURE_WIDTH, TIMELINE_HEIGHT, "");
+    timeline_draw(&self->line, out, 0);
+    svg_end(out);
+    fputs(rest, out);
+}
+
+static bool write_picture(const replay *self, const char *path, void (*write)(const replay *self, FILE *out))
+{
+    FILE *file = path != NULL ? picture_open(path) : NULL;
+    if (file == NULL) {
+        return path == NULL;
+    }
+    write(self, file);
+    return picture_close(file, path);
+}
+
+static bool replay_file(replay *self)
 {
     fallow_arena_stats stats;
     fallow_status status = fallow_arena_create(&self->options->arena, &self->arena);
@@ -381,15 +500,29 @@ static bool replay_file(replay *self, FILE *file)
     self->arena_page_bytes = stats.page_bytes;
     printf("%s: on an arena of %s, pages of %s, mode %s\n", self->path, text_size(stats.usable_bytes).text,
            text_size(stats.page_bytes).text, text_purge(stats.purge));
-    trace_begin(&self->reader, read_file, file);
-    bool is_fine = replay_requests(self) && check_arena(self) && measure_peak(self) &&
-                   take_snapshot(self, &self->end) && empty_arena(self);
+    trace_begin(&self->reader, read_file, self);
+    progress_begin(&self->bar);
+    bool is_fine = (!is_drawing(self) || measure_point(self)) && replay_requests(self) && check_arena(self) &&
+                   measure_peak(self) && take_snapshot(self, &self->end) && draw_end(self) && empty_arena(self);
+    progress_end(&self->bar);
     if (is_fine) {
         report(self);
     }
     fallow_arena_destroy(self->arena);
     live_destroy(&self->live);
+    is_fine = is_fine && write_picture(self, self->options->svg_path, write_svg) &&
+              write_picture(self, self->options->html_path, write_html);
+    picture_free(&self->map);
+    picture_free(&self->page);
     return is_fine;
+}
+
+/* 0: not known, as of a pipe. */
+static uint64_t size_of(FILE *file)
+{
+    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : 0;
+    rewind(file);
+    return size > 0 ? (uint64_t)size : 0;
 }
 
 static bool replay_path(const char *path, const replay_options *options)
@@ -411,7 +544,9 @@ static bool replay_path(const char *path, const replay_options *options)
         self->options = options;
         self->os_page_bytes = system.page_bytes;
         self->touch_limit_bytes = system.memory_bytes == 0 ? UINT64_MAX : system.memory_bytes / 2;
-        is_fine = replay_file(self, file);
+        self->file = file;
+        self->file_bytes = size_of(file);
+        is_fine = replay_file(self);
     }
     free(self);
     fclose(file);
@@ -448,6 +583,14 @@ static bool set_option(replay_options *options, const char *name, const char *va
     if (strcmp(name, "--check-every") == 0) {
         return parse_count(value, &options->check_every);
     }
+    if (strcmp(name, "--svg") == 0) {
+        options->svg_path = value;
+        return true;
+    }
+    if (strcmp(name, "--html") == 0) {
+        options->html_path = value;
+        return true;
+    }
     return false;
 }
 
@@ -471,6 +614,9 @@ int replay_main(int argument_count, char **arguments)
     }
     if (first == argument_count) {
         return bad_usage("replay needs a trace", NULL);
+    }
+    if (first + 1 < argument_count && (options.svg_path != NULL || options.html_path != NULL)) {
+        return bad_usage("a picture is of one trace", NULL);
     }
     int result = TOOL_OK;
     for (int i = first; i < argument_count; i++) {

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* A clock that only goes forward, in nanoseconds from an unspecified start. */
 uint64_t system_clock_ns(void);
@@ -18,8 +19,8 @@ bool system_has_address_limit(void);
  *          child could not be started, or died */
 bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void *context, int *result_out);
 
-/* Whether stdout is a terminal that obeys ANSI sequences; makes it obey where that has to be asked for. */
-bool system_is_terminal(void);
+/* Whether stdout or stderr is a terminal that obeys ANSI sequences; makes it obey where that has to be asked for. */
+bool system_is_terminal(FILE *stream);
 
 void system_sleep_ns(uint64_t duration_ns);
 

@@ -49,7 +49,7 @@ static void print_screen(const fallow__explain *report)
 static int watch(const top_options *options)
 {
     static fallow__explain report;
-    const bool is_terminal = system_is_terminal();
+    const bool is_terminal = system_is_terminal(stdout);
     const uint64_t start_ns = system_clock_ns();
     for (uint64_t look = 0; options->count == 0 || look < options->count; look++) {
         uint64_t due_ns = start_ns + look * options->interval_ns;

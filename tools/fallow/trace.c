@@ -124,11 +124,11 @@ static trace_kind read_request(trace_reader *reader, trace_request *request_out)
     trace_request request = {0};
     int letter = peek(reader);
     take(reader);
-    if ((letter != 'a' && letter != 'f') || !is_blank(peek(reader))) {
+    if ((letter != 'a' && letter != 'f' && letter != 'u') || !is_blank(peek(reader))) {
         complain(reader, "a line that is neither `a ID BYTES [ALIGN]`, `f ID` nor a comment");
         return TRACE_ERROR;
     }
-    if (!read_number(reader, &request.id) || (letter == 'a' && !read_sizes(reader, &request))) {
+    if (!read_number(reader, &request.id) || (letter != 'f' && !read_sizes(reader, &request))) {
         return TRACE_ERROR;
     }
     skip_blanks(reader);
@@ -139,8 +139,9 @@ static trace_kind read_request(trace_reader *reader, trace_request *request_out)
     if (reader->error != NULL) { /* the line's end is where reading failed, not where the line ends */
         return TRACE_ERROR;
     }
+    request.is_uncommitted = letter == 'u';
     *request_out = request;
-    return letter == 'a' ? TRACE_ALLOC : TRACE_FREE;
+    return letter != 'f' ? TRACE_ALLOC : TRACE_FREE;
 }
 
 trace_kind trace_next(trace_reader *reader, trace_request *request_out)

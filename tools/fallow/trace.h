@@ -1,6 +1,7 @@
 /* Reading a trace: the page requests of a real program, one on a line.
  *
  *     a ID BYTES [ALIGN]    a request of BYTES bytes; ALIGN, where given, is a power of two
+ *     u ID BYTES [ALIGN]    the same of addresses only, which cannot be touched
  *     f ID                  its end
  *     # anything            a comment, of any length
  *
@@ -24,6 +25,7 @@ typedef struct trace_request {
     uint64_t id;
     uint64_t size_bytes;  /* never 0 for TRACE_ALLOC, 0 for TRACE_FREE */
     uint64_t align_bytes; /* a power of two, or 0 where none was given */
+    int is_uncommitted;   /* addresses only */
 } trace_request;
 
 /* Bytes of the input into `bytes`, at most room_bytes; 0 at the end. Sets *is_error_out when it cannot read. */

@@ -56,9 +56,9 @@ bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void 
     return true;
 }
 
-bool system_is_terminal(void)
+bool system_is_terminal(FILE *stream)
 {
-    return isatty(STDOUT_FILENO) == 1;
+    return isatty(fileno(stream)) == 1;
 }
 
 void system_sleep_ns(uint64_t duration_ns)

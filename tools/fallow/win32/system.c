@@ -31,9 +31,9 @@ bool system_run_limited(uint64_t limit_bytes, int (*story)(void *context), void 
 }
 
 /* A pipe or a file has no console mode. Before Windows 10 a console takes no sequences. */
-bool system_is_terminal(void)
+bool system_is_terminal(FILE *stream)
 {
-    HANDLE output = GetStdHandle(STD_OUTPUT_HANDLE);
+    HANDLE output = GetStdHandle(stream == stderr ? STD_ERROR_HANDLE : STD_OUTPUT_HANDLE);
     DWORD mode;
     return GetConsoleMode(output, &mode) && SetConsoleMode(output, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
 }
