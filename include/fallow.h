@@ -438,8 +438,12 @@ typedef enum fallow_scavenge {
 /* Flags of fallow_arena_options. */
 enum {
     FALLOW_ARENA_FIXED = 1 << 0,       /* never a second reservation */
-    FALLOW_ARENA_HUGE_PAGES = 1 << 1,  /* as FALLOW_REGION_HUGE_PAGES, on all of the arena */
-    FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* as FALLOW_REGION_LARGE_PAGES; FALLOW_ERR_UNSUPPORTED in this version */
+    FALLOW_ARENA_HUGE_PAGES = 1 << 1,  /* as FALLOW_REGION_HUGE_PAGES, on all of the arena; it grows in whole huge pages
+                                          of 2 MiB, places runs of that size and more on their boundaries where there
+                                          is room, and gives back whole ones, unless asked for more. One touch may take
+                                          a huge page of memory: limit_bytes counts pages of the arena */
+    FALLOW_ARENA_LARGE_PAGES = 1 << 2, /* the first reservation in explicit large pages, all committed at once and
+                                          for good: see fallow_arena_create */
     FALLOW_ARENA_NO_FORK = 1 << 3,     /* as FALLOW_REGION_NO_FORK: a child must not touch the arena */
     FALLOW_ARENA_NO_DUMP = 1 << 4      /* as FALLOW_REGION_NO_DUMP */
 };
@@ -484,8 +488,16 @@ typedef struct fallow_arena_options {
  *   options     optional; NULL is the same as {0}
  *   arena_out   the arena; destroyed with fallow_arena_destroy
  *
+ * FALLOW_ARENA_LARGE_PAGES: all of reserve_bytes is taken from the system's large pages, at once and until the arena is
+ * destroyed; so it should be what will be used, and not more than limit_bytes. Nothing of it is given back: trim passes
+ * over it, decommit and runs of addresses only are FALLOW_ERR_UNSUPPORTED. Linux: the pool of vm.nr_hugepages; a child
+ * of a fork that writes needs as much again (NO_FORK helps). Windows: the program must have enabled
+ * SeLockMemoryPrivilege.
+ * Where they cannot be had, ordinary pages are used, and large_pages_status of the stats tells why:
+ * FALLOW_ERR_UNSUPPORTED there are none, _COMMIT not so many, _PERMISSION the privilege, _LIMIT the limit or
+ * before_commit. Further reservations are of ordinary pages.
+ *
  * Errors   FALLOW_ERR_INVALID        an option out of its range
- *          FALLOW_ERR_UNSUPPORTED    FALLOW_ARENA_LARGE_PAGES
  *          FALLOW_ERR_LIMIT          limit_bytes is less than the bookkeeping needs, or before_commit refused
  *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_MAP_COUNT, FALLOW_ERR_LOCKED, FALLOW_ERR_PERMISSION,
  *          FALLOW_ERR_OS
@@ -634,8 +646,9 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_run_of(fallow_arena *aren
  *   released_bytes_out   optional; the bytes given back by this call. Pages already purged with FREE are not counted
  *
  * Errors   what the system refused; what was given back before stays given back, and is told in released_bytes_out
- * Cost     a system call for each free piece of up to 16 MiB, and the time to give the memory back. Other threads go
- *          on meanwhile; one that needs new memory waits for the end of a piece
+ * Cost     a system call for each free piece of up to 16 MiB, or for 16 small ones where the system has a call for
+ *          several; and the time to give the memory back. Other threads go on meanwhile; one that needs new memory
+ *          waits for the end of a piece
  * Since    0.1 */
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_trim(fallow_arena *arena, size_t keep_bytes,
                                                             size_t *released_bytes_out);
@@ -661,6 +674,29 @@ FALLOW_API void fallow_arena_flush_thread(fallow_arena *arena);
 FALLOW_API FALLOW_NODISCARD fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns,
                                                                 size_t *released_bytes_out);
 
+/* Have an arena trimmed whenever the system says that memory is short. It gives back all that fallow_arena_trim would,
+ * in its purge mode, at most once a second; stats count it (pressure_trims). Asking twice is fine. It ends with the
+ * arena; in the child of a fork it has to be asked for again.
+ *
+ * A thread of the library waits for the word of the system: one for all arenas, gone with the last that watches.
+ * after_decommit is called from it.
+ *
+ *   Linux     pressure stall information of the machine and of the process' own control group (version 2): work has
+ *             stood still for want of memory for 150 ms within 2 s; and memory.events of that group, when it has met
+ *             its limit
+ *   Windows   the low-memory notification
+ *
+ * Errors   FALLOW_ERR_UNSUPPORTED  the system does not tell, or not this program: no PSI (CONFIG_PSI, psi=0), or a
+ *                                  container that hides it
+ *          FALLOW_ERR_ADDRESS_SPACE, FALLOW_ERR_COMMIT, FALLOW_ERR_OS   the thread cannot be started, or there are too
+ *                                  many open files
+ * Threads  any thread
+ * Cost     some system calls for the first arena; nothing while memory is not short
+ * Source   Linux Documentation/accounting/psi.rst, "Monitoring for pressure thresholds"; Microsoft Learn,
+ *          CreateMemoryResourceNotification
+ * Since    0.1 */
+FALLOW_API FALLOW_NODISCARD fallow_status fallow_pressure_watch(fallow_arena *arena);
+
 /* Why an arena keeps the memory of free pages at this moment: the first of these that holds. */
 typedef enum fallow_retained {
     FALLOW_RETAINED_NOTHING = 0, /* it keeps none */
@@ -668,8 +704,10 @@ typedef enum fallow_retained {
     FALLOW_RETAINED_OFF = 2,     /* FALLOW_SCAVENGE_OFF: it waits for fallow_arena_trim or fallow_arena_scavenge */
     FALLOW_RETAINED_DELAY = 3,   /* it was in use a moment ago: purge_delay_ms */
     FALLOW_RETAINED_PACE = 4,    /* giving it back has cost its share of time for now */
-    FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once */
-    FALLOW_RETAINED_DUE = 6      /* it will go with the next step */
+    FALLOW_RETAINED_DENSE = 5,   /* it lies among pages in use, and is spared for once; with HUGE_PAGES, as long as its
+                                    huge page is in use */
+    FALLOW_RETAINED_DUE = 6,     /* it will go with the next step */
+    FALLOW_RETAINED_LARGE_PAGES = 7 /* it lies in large pages, which are never given back */
 } fallow_retained;
 
 /* What was given back in one way, since the arena was created. */
@@ -707,12 +745,15 @@ typedef struct fallow_arena_stats {
     size_t limit_bytes;         /* in force; 0 = none */
     size_t map_count;           /* mappings that the arena is made of, about */
     uint64_t avoided_decommits; /* done as DONTNEED, so that map_count stays far from what a process may have */
+    uint64_t pressure_trims;    /* how often it was trimmed because memory was short: fallow_pressure_watch */
     uint64_t os_ns;             /* time spent in commit and purge calls */
 
-    fallow_given_back by_dontneed; /* what purge_calls have given back, by how it was done: */
-    fallow_given_back by_free;     /* lazily; in force when the system takes it */
-    fallow_given_back by_decommit; /* with the commit charge */
-    fallow_retained why_retained;  /* what retained_bytes wait for */
+    fallow_given_back by_dontneed;    /* what purge_calls have given back, by how it was done: */
+    fallow_given_back by_free;        /* lazily; in force when the system takes it */
+    fallow_given_back by_decommit;    /* with the commit charge */
+    size_t large_bytes;               /* of reserved_bytes, what is in large pages */
+    fallow_status large_pages_status; /* why LARGE_PAGES was not followed; FALLOW_OK: it was, or it was not given */
+    fallow_retained why_retained;     /* what retained_bytes wait for */
 } fallow_arena_stats;
 
 /* Read the figures of one moment.
@@ -751,7 +792,7 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_stats_write(fallow_arena *arena
 /* Formats of fallow_arena_write_map. */
 typedef enum fallow_map_format {
     FALLOW_MAP_ANSI = 0, /* letters with colours, for a terminal of 100 columns */
-    FALLOW_MAP_SVG = 1,  /* a drawing: one <svg> element, with its width and height in pixels, and no XML declaration */
+    FALLOW_MAP_SVG = 1,  /* a drawing: one element svg, with its width and height in pixels, and no XML declaration */
     FALLOW_MAP_HTML = 2  /* a page with that drawing, which shows the run that the mouse points at; it loads nothing */
 } fallow_map_format;
 
@@ -760,6 +801,7 @@ enum {
     FALLOW_MAP_PLAIN = 1 << 0 /* ANSI: letters only */
 };
 
+/* How large a picture may be, and how it looks. */
 typedef struct fallow_map_options {
     unsigned columns; /* cells in a row, 16 to 128; 0 = 64 */
     unsigned rows;    /* the most rows that are drawn, 4 to 1024; 0 = 24, or 64 in SVG and HTML */
@@ -855,8 +897,6 @@ typedef void (*fallow_log)(void *context, const char *line);
  * Threads  any thread; called from any thread that creates, uses or destroys an arena, and at the end of the program
  * Since    0.1 */
 FALLOW_API void fallow_set_log(fallow_log log, void *context);
-
-/* Limits are UINT64_MAX where there is none, figures 0 where the system does not tell. */
 
 /* What this system allows, and what is in force. Limits are UINT64_MAX where there is none, figures 0 where the system
  * does not tell. */

@@ -173,12 +173,15 @@ static inline void *part_take_short(fallow_arena *arena, part *p, uint64_t count
     return page_address(arena, p, first);
 }
 
-/* The short way under a limit, and in newer parts: those are asked only where the older ones are known to have no such
- * run. */
+/* The short way under a limit, with huge pages, and in newer parts: those are asked only where the older ones are known
+ * to have no such run. */
 static FALLOW_NOINLINE void *arena_take_short_with_care(fallow_arena *arena, uint64_t count, bool *is_zero_out)
 {
     if (arena->limit_bytes != 0 && (count > 64 || !fits_limit(arena, pages_bytes(arena, count)))) {
         return NULL;
+    }
+    if (arena->huge_pages != 0 && count >= arena->huge_pages) {
+        return NULL; /* it would like to lie on a huge page boundary */
     }
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         void *base = part_take_short(arena, p, count, is_zero_out);
@@ -193,7 +196,7 @@ static FALLOW_NOINLINE void *arena_take_short_with_care(fallow_arena *arena, uin
  * held. */
 static inline void *arena_take_short(fallow_arena *arena, uint64_t count, bool *is_zero_out)
 {
-    void *base = arena->limit_bytes == 0 ? part_take_short(arena, arena->oldest, count, is_zero_out) : NULL;
+    void *base = !arena->is_particular ? part_take_short(arena, arena->oldest, count, is_zero_out) : NULL;
     return base != NULL ? base : arena_take_short_with_care(arena, count, is_zero_out);
 }
 

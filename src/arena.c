@@ -87,17 +87,18 @@ static size_t part_extent_bytes(const fallow_arena *arena, part *p)
     uint64_t first;
     uint64_t count;
     uint64_t below = p->plan.page_count;
-    bool is_used = fallow__pages_last_range(&p->pages, below, FALLOW__STATES_USED, &first, &count);
-    if (is_used && is_out(arena, p, first + count - 1)) {
-        is_used = fallow__pages_last_range(&p->pages, arena->out.first, FALLOW__STATES_USED, &first, &count);
-    }
-    if (!is_used) {
-        return 0;
-    }
+    const piece *out;
+    do {
+        if (!fallow__pages_last_range(&p->pages, below, FALLOW__STATES_USED, &first, &count)) {
+            return 0;
+        }
+        out = out_with(arena, p, first + count - 1);
+        below = out != NULL ? out->first : below;
+    } while (out != NULL);
     uint64_t end = first + count;
     uint64_t start = fallow__pages_next(&p->pages, 0, end, FALLOW__STATES_USED);
-    if (is_out(arena, p, start)) {
-        start = fallow__pages_next(&p->pages, start + arena->out.count, end, FALLOW__STATES_USED);
+    while ((out = out_with(arena, p, start)) != NULL) {
+        start = fallow__pages_next(&p->pages, out->first + out->count, end, FALLOW__STATES_USED);
     }
     return pages_bytes(arena, end - start);
 }
@@ -111,6 +112,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         .limit_bytes = arena->limit_bytes,
         .purge = arena->purge,
         .scavenge = arena->scavenger.mode,
+        .large_pages_status = arena->large_pages_status,
     };
     fallow__os_lock_acquire(&arena->lock);
     stats.reserved_bytes = arena->caches.reserved_bytes;
@@ -121,6 +123,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
         stats.metadata_bytes += p->metadata_bytes;
         stats.extent_bytes += part_extent_bytes(arena, p);
         stats.region_count++;
+        stats.large_bytes += part_is_large(p) ? p->region.size_bytes : 0;
         stats.run_count += (size_t)part_state_pages(arena, p, FALLOW__STATES_START);
         stats.map_count += (size_t)p->edges + 2; /* bookkeeping, what is between it and page 0 */
     }
@@ -148,6 +151,7 @@ void fallow_arena_read_stats(fallow_arena *arena, fallow_arena_stats *stats_out)
     stats.by_decommit = arena->given_back[FALLOW_PURGE_DECOMMIT];
     stats.purge_calls = stats.by_dontneed.calls + stats.by_free.calls + stats.by_decommit.calls;
     stats.avoided_decommits = arena->avoided_decommits;
+    stats.pressure_trims = arena->pressure_trims;
     stats.os_ns = arena->os_ns;
     stats.why_retained = fallow__arena_why_retained(arena);
     fallow__os_lock_release(&arena->lock);
@@ -217,6 +221,8 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     };
     if ((options->flags & FALLOW_ARENA_HUGE_PAGES) != 0) {
         settings_out->region_flags |= FALLOW_REGION_HUGE_PAGES;
+        settings_out->huge_pages = HUGE_BYTES / page_bytes;
+        settings_out->grow_pages = fallow__align_up(settings_out->grow_pages, settings_out->huge_pages);
     }
     if ((options->flags & FALLOW_ARENA_NO_FORK) != 0) {
         settings_out->region_flags |= FALLOW_REGION_NO_FORK;
@@ -224,6 +230,7 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     if ((options->flags & FALLOW_ARENA_NO_DUMP) != 0) {
         settings_out->region_flags |= FALLOW_REGION_NO_DUMP;
     }
+    settings_out->is_particular = settings_out->limit_bytes != 0 || settings_out->huge_pages != 0;
     if (options->name != NULL) {
         memcpy(settings_out->name, options->name, length_up_to(options->name, FALLOW_NAME_BYTES));
     }
@@ -265,7 +272,36 @@ static size_t arena_struct_bytes(void)
     return (size_t)fallow__align_up(fallow__align_up(sizeof(fallow_arena), 64) + sizeof(part), 64);
 }
 
-static const fallow__scavenger_calls scavenger_calls = {.work = fallow__arena_work, .fork = arena_fork};
+/* The first reservation, with its head committed: in large pages if that is wanted and can be had, else in ordinary
+ * ones. */
+static fallow_status first_reserve(fallow_arena *settings, uint64_t page_count, uint64_t min_pages,
+                                   part_layout *layout_out, fallow_region *region_out, fallow__os_error *error)
+{
+    if ((settings->flags & FALLOW_ARENA_LARGE_PAGES) != 0) {
+        settings->large_pages_status =
+            fallow__part_reserve_large(settings, page_count, arena_struct_bytes(), layout_out, region_out, error);
+        settings->commit_calls += settings->large_pages_status == FALLOW_OK;
+        if (settings->large_pages_status == FALLOW_OK) {
+            return FALLOW_OK;
+        }
+    }
+    fallow_status status =
+        fallow__part_reserve(settings, page_count, min_pages, arena_struct_bytes(), layout_out, region_out, error);
+    if (status != FALLOW_OK) {
+        return status;
+    }
+    status = fits_limit(settings, fallow__head_bytes(layout_out))
+                 ? fallow__part_commit_head(settings, region_out, layout_out, &settings->commit_calls, error)
+                 : fallow__refused(error, "limit_bytes", settings->limit_bytes);
+    if (status != FALLOW_OK) {
+        fallow__os_error ignored;
+        (void)fallow__os_release(region_out, &ignored);
+    }
+    return status;
+}
+
+static const fallow__scavenger_calls scavenger_calls = {
+    .work = fallow__arena_work, .relieve = fallow__arena_relieve, .fork = arena_fork};
 
 fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_arena **arena_out)
 {
@@ -280,9 +316,6 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
     if (!arena_configure(options, &settings)) {
         return fallow__fail(FALLOW_ERR_INVALID, operation, NULL, options->reserve_bytes, NULL);
     }
-    if ((options->flags & FALLOW_ARENA_LARGE_PAGES) != 0) {
-        return fallow__fail(FALLOW_ERR_UNSUPPORTED, operation, NULL, options->reserve_bytes, NULL);
-    }
     uint64_t page_count;
     uint64_t min_pages;
     fallow_status status = FALLOW_ERR_INVALID;
@@ -291,17 +324,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
         if (options->min_reserve_bytes != 0 && page_count < min_pages) {
             page_count = min_pages; /* a default may be less than what must be had */
         }
-        status = fallow__part_reserve(&settings, page_count, min_pages, arena_struct_bytes(), &layout, &region, &error);
+        status = first_reserve(&settings, page_count, min_pages, &layout, &region, &error);
     }
     if (status != FALLOW_OK) {
-        return fallow__fail(status, operation, NULL, settings.reserve_bytes, &error);
-    }
-    status = fits_limit(&settings, fallow__head_bytes(&layout))
-                 ? fallow__part_commit_head(&settings, &region, &layout, &settings.commit_calls, &error)
-                 : fallow__refused(&error, "limit_bytes", settings.limit_bytes);
-    if (status != FALLOW_OK) {
-        fallow__os_error ignored;
-        (void)fallow__os_release(&region, &ignored);
         return fallow__fail(status, operation, NULL, settings.reserve_bytes, &error);
     }
     fallow_arena *arena = region.base;
@@ -316,6 +341,9 @@ fallow_status fallow_arena_create(const fallow_arena_options *options, fallow_ar
         options->retain_percent, options->purge_delay_ms, (arena->region_flags & FALLOW_REGION_NO_FORK) == 0);
     fallow__part_init(p, &region, &layout, arena_struct_bytes());
     fallow__part_link(arena, p);
+    if (part_is_large(p)) {
+        fallow__part_init_large(arena, p);
+    }
     fallow__caches_init(&arena->caches, arena->page_bytes,
                         cache_limit_bytes(options, pages_bytes(arena, p->plan.page_count), arena->is_traced),
                         fallow__config_get()->is_checking, fallow__arena_cache_leaves);

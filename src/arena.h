@@ -34,7 +34,8 @@
  *   3. An accessible free page may be taken by anyone at any moment, so a place is looked at again after the lock was
  *      let go, and another one found if it is gone: then some other thread has got on.
  *   4. Free memory that is being given back is *out*: out of the free pages, so that nobody takes it, one piece at a
- *      time, for one system call. Whatever looks at the books sees it as the free memory that it was.
+ *      time, or a few small ones, for one system call. Whatever looks at the books sees it as the free memory that it
+ *      was.
  *   5. Who is refused has had the turn: nothing was out and nothing half done when it looked.
  *
  * Functions below let the lock go where their comments say so; those that say "the turn is ours" need it.
@@ -60,6 +61,9 @@
 #include "os.h"
 #include "pages.h"
 #include "scavenge.h"
+
+/* The usual huge page of the systems there are. */
+#define HUGE_BYTES ((size_t)2 << 20)
 
 #define STATES_NONE \
     (FALLOW__STATES(FALLOW__FREE_NONE) | FALLOW__STATES(FALLOW__REST_NONE) | FALLOW__STATES(FALLOW__START_NONE))
@@ -90,23 +94,30 @@ typedef struct piece {
     fallow__page_state state;
 } piece;
 
+enum {
+    OUT_MOST = 16 /* pieces that are given back with one call of the system: the lock is held for so many searches */
+};
+
 /* Where the scavenger is on its way down through the free memory. */
 typedef struct sweep {
     part *part;     /* NULL: at the end of a pass */
     uint64_t below; /* page */
     bool is_begun;
     bool is_in_parts; /* the second pass: whole pieces are done */
+    bool is_patient;  /* it is the scavenger's own; else the program has asked for it */
     bool spares_dense;
     bool has_spared;
+    bool is_one_by_one; /* the system has no call for several pieces, or has stopped at one */
 } sweep;
 
 struct fallow_arena {
     fallow__caches caches; /* first: an arena's address is that of its caches. Read without the lock */
     fallow__os_lock lock;
     fallow__os_event turn_passed;
-    uint64_t tickets;      /* who asks for the turn gets the next number */
-    uint64_t turn;         /* the number whose turn it is; nobody's if it is `tickets` */
-    piece out;             /* count is 0 if nothing is out */
+    uint64_t tickets;    /* who asks for the turn gets the next number */
+    uint64_t turn;       /* the number whose turn it is; nobody's if it is `tickets` */
+    piece out[OUT_MOST]; /* being given back; of one part, and no two of them side by side */
+    unsigned out_count;
     size_t promised_bytes; /* will be backed by what is being committed now */
     part *oldest;
     part *newest;
@@ -115,21 +126,25 @@ struct fallow_arena {
     size_t page_bytes;
     size_t reserve_bytes; /* what a further part asks for first */
     uint64_t grow_pages;
+    uint64_t huge_pages; /* pages of a huge page, where HUGE_PAGES asks to think in those; else 0 */
     size_t limit_bytes;
+    bool is_particular;       /* a limit or huge pages: a run is not taken without a closer look */
     size_t peak_in_use_pages; /* before this interval of the scavenger */
     uint64_t commit_calls;
     fallow_given_back given_back[FALLOW_PURGE_DECOMMIT + 1]; /* by fallow_purge */
     uint64_t avoided_decommits;
+    uint64_t pressure_trims;
     uint64_t os_ns;       /* spent in calls of the system */
     uint64_t edge_budget; /* 0 = not looked up yet */
     sweep sweep;
     fallow__cached idle_cached; /* what threads kept when the scavenger's thread last looked, */
     uint64_t idle_end_ns;       /* and when it will look again */
     fallow__scavenger scavenger;
-    fallow_purge purge;    /* never DEFAULT */
-    bool is_traced;        /* constant: FALLOW_DEBUG=trace; then there are no thread caches */
-    uint32_t flags;        /* FALLOW_ARENA_* */
-    uint32_t region_flags; /* of every part */
+    fallow_purge purge;               /* never DEFAULT */
+    fallow_status large_pages_status; /* why it has none, if it was to have some */
+    bool is_traced;                   /* constant: FALLOW_DEBUG=trace; then there are no thread caches */
+    uint32_t flags;                   /* FALLOW_ARENA_* */
+    uint32_t region_flags;            /* of every part */
     bool (*before_commit)(void *callback_context, void *base, size_t size_bytes);
     void (*after_decommit)(void *callback_context, void *base, size_t size_bytes);
     void *callback_context;
@@ -221,6 +236,9 @@ fallow_status fallow__system_purge(fallow_arena *arena, const part *p, void *bas
                                    fallow_purge purge, bool *is_zero_out, bool *is_committed_out,
                                    fallow__os_error *error);
 
+size_t fallow__system_purge_many(fallow_arena *arena, const part *p, const fallow__os_range *ranges, size_t count,
+                                 fallow_purge purge);
+
 void fallow__ranges_taken_back(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, unsigned states);
 
 /* Ask for every range that is to be committed in [first, limit); all or nothing. */
@@ -269,6 +287,14 @@ size_t fallow__head_bytes(const part_layout *layout);
 fallow_status fallow__part_commit_head(const fallow_arena *arena, const fallow_region *region,
                                        const part_layout *layout, uint64_t *calls_inout, fallow__os_error *error);
 
+/* Reserve for page_count pages in large pages, which are committed then. What it needs must fit the limit: they are
+ * never given back. */
+fallow_status fallow__part_reserve_large(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes,
+                                         part_layout *layout_out, fallow_region *region_out, fallow__os_error *error);
+
+/* Write down what that means. */
+void fallow__part_init_large(fallow_arena *arena, part *p);
+
 /* Reserve for page_count pages; fewer, down to min_pages, when the system refuses. */
 fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_count, uint64_t min_pages,
                                    size_t struct_bytes, part_layout *layout_out, fallow_region *region_out,
@@ -298,6 +324,10 @@ void fallow__note_given_back(fallow_arena *arena, fallow_purge way, size_t size_
 fallow_status fallow__piece_decommit(fallow_arena *arena, piece what, fallow__page_state *state_out,
                                      fallow__os_error *error);
 
+/* In an arena of huge pages: a huge page at an end of a piece that is free as a whole joins it, so that it need not be
+ * broken; it has its memory as a whole, whatever was written to. Returns whether the piece is of whole huge pages. */
+bool fallow__piece_widen(fallow_arena *arena, piece *what);
+
 /* May a range of accessible pages be decommitted? Not where it would split a mapping, and the arena has made as many as
  * it may: the process needs some to go on, and a malloc that gets none returns NULL. The turn is ours; the lock is let
  * go when this is first a question. */
@@ -308,6 +338,14 @@ bool fallow__may_decommit(fallow_arena *arena, const part *where, uint64_t first
  * would, and to find that out costs more than the memory is worth: *purge_inout becomes DONTNEED. */
 fallow_status fallow__piece_release(fallow_arena *arena, piece what, fallow_purge *purge_inout,
                                     fallow__page_state *state_out, fallow__os_error *error);
+
+/* Memory is short: scavenger_calls.relieve. */
+void fallow__arena_relieve(fallow__scavenger *scavenger);
+
+/* Purge several pieces of one part, no two of them side by side, with one call of the system. Returns how many of them,
+ * from the first on, are given back: fewer where it has no such call or has stopped, and then the others are as they
+ * were. */
+unsigned fallow__pieces_purge(fallow_arena *arena, const piece *pieces, unsigned count, fallow_purge purge);
 
 /* What is wanted does not fit the limit: give back what the arena holds for nothing, and only then refuse. FALLOW_OK:
  * look again, the lock was let go. The turn is ours. */
@@ -436,10 +474,15 @@ static inline bool page_is_ready(const part *p, uint64_t page)
     return block_is_ready(p, page / FALLOW__BLOCK_PAGES);
 }
 
-/* Is a page being given back? The books of the part call it used then. */
-static inline bool is_out(const fallow_arena *arena, const part *p, uint64_t page)
+/* The piece that a page is being given back with; NULL: it is not. The books of the part call it used then. */
+static inline const piece *out_with(const fallow_arena *arena, const part *p, uint64_t page)
 {
-    return arena->out.part == p && page - arena->out.first < arena->out.count;
+    for (unsigned i = 0; i < arena->out_count; i++) {
+        if (arena->out[i].part == p && page - arena->out[i].first < arena->out[i].count) {
+            return &arena->out[i];
+        }
+    }
+    return NULL;
 }
 
 /* How many pages of a part are in states of a set. */
@@ -449,10 +492,10 @@ static inline uint64_t part_state_pages(const fallow_arena *arena, const part *p
     for (unsigned state = 0; state < 8; state++) {
         count += (states & FALLOW__STATES(state)) != 0 ? p->pages.state_pages[state] : 0;
     }
-    if (arena->out.count != 0 && arena->out.part == p) {
-        count += (states & FALLOW__STATES(arena->out.state)) != 0 ? arena->out.count : 0;
+    for (unsigned i = 0; i < arena->out_count && arena->out[i].part == p; i++) {
+        count += (states & FALLOW__STATES(arena->out[i].state)) != 0 ? arena->out[i].count : 0;
         count -= (states & FALLOW__STATES(FALLOW__START_NONE)) != 0 ? 1 : 0;
-        count -= (states & FALLOW__STATES(FALLOW__REST_NONE)) != 0 ? arena->out.count - 1 : 0;
+        count -= (states & FALLOW__STATES(FALLOW__REST_NONE)) != 0 ? arena->out[i].count - 1 : 0;
     }
     return count;
 }
@@ -466,6 +509,12 @@ static inline void arena_note_peak(fallow_arena *arena)
     if (in_use > arena->scavenger.peak_pages) {
         arena->scavenger.peak_pages = in_use;
     }
+}
+
+/* In large pages: all of it committed when it was reserved, and for good. */
+static inline bool part_is_large(const part *p)
+{
+    return (p->region.flags & FALLOW_REGION_LARGE_PAGES) != 0;
 }
 
 static inline bool turn_is_free(const fallow_arena *arena)

@@ -146,7 +146,22 @@ static uint64_t growth_limit(const fallow_arena *arena, part *p, uint64_t limit)
     return fallow__pages_next(&p->pages, limit, goal, ~FALLOW__STATES(FALLOW__FREE_NONE) & 0xff);
 }
 
-/* Make all pages of a free range accessible, and some behind it; smaller steps when the system refuses. */
+/* How far down a commit of pages from `first` on may begin: with its huge page, as long as pages are free and not
+ * committed. */
+static uint64_t growth_first(const fallow_arena *arena, part *p, uint64_t first)
+{
+    uint64_t range_first;
+    uint64_t range_pages;
+    if (arena->huge_pages == 0 || first % arena->huge_pages == 0 ||
+        !fallow__pages_last_range(&p->pages, first, FALLOW__STATES(FALLOW__FREE_NONE), &range_first, &range_pages) ||
+        range_first + range_pages != first) {
+        return first;
+    }
+    uint64_t goal = fallow__align_down(first, arena->huge_pages);
+    return range_first > goal ? range_first : goal;
+}
+
+/* Make all pages of a free range accessible, and some around it; smaller steps when the system refuses. */
 static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_error *error)
 {
     part *p = where.part;
@@ -162,6 +177,8 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
         needed = last_first + last_count;
     }
     uint64_t limit = needed == end ? growth_limit(arena, p, end) : needed;
+    uint64_t needed_first = first;
+    first = growth_first(arena, p, first);
     for (;;) {
         fallow_status status = fallow__range_commit(arena, p, first, limit, error);
         if (status == FALLOW_OK) {
@@ -170,10 +187,11 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
             range_set_committed(arena, p, first, limit);
             return FALLOW_OK;
         }
-        if (limit == needed) {
+        if (limit == needed && first == needed_first) {
             return status;
         }
         limit = needed + (limit - needed) / 2;
+        first = needed_first;
     }
 }
 
@@ -219,6 +237,10 @@ fallow_status fallow__place_prepare(fallow_arena *arena, place where, bool is_co
 {
     part *p = where.part;
     *is_ready_out = false;
+    if (part_is_large(p) && !is_committed) {
+        *error = (fallow__os_error){0};
+        return FALLOW_ERR_UNSUPPORTED; /* it cannot fault */
+    }
     if (!fits_limit(arena, place_new_bytes(arena, where, is_committed))) {
         return fallow__make_room(arena, where.count, is_committed, error);
     }

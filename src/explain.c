@@ -710,6 +710,12 @@ static void write_arena(fallow__writer *writer, const fallow__named_stats *named
     write_reason(writer, stats->released_zero_bytes,
                  " accessible without memory: given back, or committed ahead (grow_bytes)\n");
     write_reason(writer, stats->metadata_bytes, " bookkeeping\n");
+    write_reason(writer, stats->large_bytes, " in large pages, which are never given back\n");
+    if (stats->large_pages_status != FALLOW_OK) {
+        fallow__write_text(writer, "    in ordinary pages, though large ones were asked for: ");
+        fallow__write_text(writer, fallow_status_name(stats->large_pages_status));
+        fallow__write_text(writer, "\n");
+    }
 }
 
 static void write_arenas(fallow__writer *writer)

@@ -34,6 +34,11 @@ typedef struct fallow__os_error {
     uint64_t limit_value;
 } fallow__os_error;
 
+typedef struct fallow__os_range {
+    void *base;
+    size_t size_bytes;
+} fallow__os_range;
+
 /* --- facts ------------------------------------------------------------------------------------------------- */
 
 /* The OS page in bytes: a power of two, the same for the life of the process. Cheap: may be called anywhere. */
@@ -70,6 +75,12 @@ int fallow__os_environment(const char *name, char *buffer_out, size_t buffer_byt
 fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options *options, fallow_region *region_out,
                                  fallow__os_error *error_out);
 
+/* Reserve in large pages and commit, all of it and for good: such a region is only used and released. size_bytes is a
+ * multiple of the OS page; region_out->size_bytes is that of the large pages. align_bytes, name and flags (advice) of
+ * the options count. FALLOW_ERR_UNSUPPORTED: there are no large pages here, or none that are so aligned. */
+fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_options *options,
+                                       fallow_region *region_out, fallow__os_error *error_out);
+
 /* The whole of it. Where the system cannot take the addresses back yet (Linux, out of the middle of a mapping, at
  * vm.max_map_count), its memory is given back, its addresses wait, and later calls of reserve and release try again:
  * that is FALLOW_OK, unless too many wait. Failed, the region is as it was. */
@@ -101,6 +112,13 @@ fallow_status fallow__os_decommit(const fallow_region *region, void *base, size_
  * way on Windows and the last one on Linux. */
 fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t size_bytes, fallow_purge purge,
                                bool *is_zero_out, bool *is_committed_out, fallow__os_error *error_out);
+
+/* The same for several ranges at once, each as if by itself, where the system has a call that is cheaper so. Returns
+ * how many, from the first on, are given back: they read zero after DONTNEED. The next one may be given back in part,
+ * those behind it have not changed, and none has failed: the others are asked for one by one. 0 where there is no such
+ * call. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge);
 
 fallow_status fallow__os_protect(const fallow_region *region, void *base, size_t size_bytes,
                                  fallow_protection protection, fallow__os_error *error_out);
@@ -180,6 +198,27 @@ bool fallow__os_barrier_all_threads(void);
  * once per process. Those asked for by others earlier are called later before a fork, and earlier after it. true also
  * where there is no fork; false if the system cannot. */
 bool fallow__os_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+
+/* --- word of little memory ---------------------------------------------------------------------------------- */
+
+/* What the system is asked to tell when memory runs short. */
+typedef struct fallow__os_pressure {
+    uint64_t room[4];
+} fallow__os_pressure;
+
+/* FALLOW_ERR_UNSUPPORTED: this system does not tell, or not this program. The child of a fork has a copy, of no use but
+ * to be closed. */
+fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os_error *error_out);
+
+/* Sleep until memory is short: true, at most once a second. false: there is an end of it (fallow__os_pressure_end),
+ * from now on. One thread. */
+bool fallow__os_pressure_wait(fallow__os_pressure *pressure);
+
+/* Nobody waits any more: any thread may say so. */
+void fallow__os_pressure_end(fallow__os_pressure *pressure);
+
+/* When nobody waits. */
+void fallow__os_pressure_close(fallow__os_pressure *pressure);
 
 /* --- seeing a process --------------------------------------------------------------------------------------- */
 

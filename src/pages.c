@@ -57,8 +57,8 @@ enum {
     BLOCK_LEVEL = 3, /* the level at which a node stands for a block */
     BLOCK_CHUNKS = 512,
     STALE = MIXED + 1,      /* a chunk's node: MIXED, but may promise more than there is */
-    STALE_SLOTS_LEAST = 16, /* chunks that may be stale: a search that settles all of them takes 0.1 ms */
-    STALE_SLOTS_MOST = 1024
+    STALE_SLOTS_LEAST = 16, /* chunks that may be stale: a search that settles all of them takes some us */
+    STALE_SLOTS_MOST = 64
 };
 
 static_assert(FALLOW__CHUNK_PAGES == 1 << CHUNK_SHIFT, "a chunk is 512 pages");

@@ -4,8 +4,7 @@
 #include "status.h"
 
 enum {
-    DATA_ALIGN_LARGE = 2 << 20, /* page 0 of an arena of 64 MiB and more lies on a huge page boundary */
-    DATA_ALIGN_FROM = 64 << 20,
+    DATA_ALIGN_FROM = 64 << 20, /* page 0 of an arena of so much lies on a huge page boundary, asked for or not */
 };
 
 size_t fallow__blocks_bytes(const part *p, uint64_t first, uint64_t end)
@@ -39,16 +38,17 @@ uint64_t fallow__blocks_missing(const part *p, uint64_t first, uint64_t count)
     return missing;
 }
 
-static bool part_plan(size_t page_bytes, uint64_t page_count, size_t struct_bytes, part_layout *layout_out)
+static bool part_plan(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes, part_layout *layout_out)
 {
     size_t os_page = fallow__os_page_bytes();
+    size_t page_bytes = arena->page_bytes;
     part_layout layout = {.align_bytes = page_bytes};
     if (page_count == 0 || page_count > FALLOW__PAGES_MAX || page_count > SIZE_MAX / 2 / page_bytes) {
         return false;
     }
     size_t data_bytes = (size_t)page_count * page_bytes;
-    if (data_bytes >= DATA_ALIGN_FROM && layout.align_bytes < DATA_ALIGN_LARGE) {
-        layout.align_bytes = DATA_ALIGN_LARGE;
+    if (data_bytes >= (arena->huge_pages != 0 ? HUGE_BYTES : DATA_ALIGN_FROM) && layout.align_bytes < HUGE_BYTES) {
+        layout.align_bytes = HUGE_BYTES;
     }
     fallow__pages_plan_for(page_count, os_page, &layout.plan);
     size_t words = (size_t)(layout.plan.block_count + 63) / 64;
@@ -138,6 +138,51 @@ fallow_status fallow__part_commit_head(const fallow_arena *arena, const fallow_r
     return status;
 }
 
+static fallow_region_options region_options(const fallow_arena *arena, const part_layout *layout)
+{
+    return (fallow_region_options){
+        .align_bytes = layout->align_bytes,
+        .name = arena->name[0] != '\0' ? arena->name : NULL,
+        .flags = arena->region_flags,
+    };
+}
+
+/* All bookkeeping and all pages. */
+static size_t large_bytes(const fallow_arena *arena, const part_layout *layout)
+{
+    size_t last_block = layout->block_offset + (size_t)(layout->plan.block_count - 1) * layout->plan.block_bytes;
+    return last_block + layout->plan.last_block_bytes + pages_bytes(arena, layout->plan.page_count);
+}
+
+fallow_status fallow__part_reserve_large(const fallow_arena *arena, uint64_t page_count, size_t struct_bytes,
+                                         part_layout *layout_out, fallow_region *region_out, fallow__os_error *error)
+{
+    if (!part_plan(arena, page_count, struct_bytes, layout_out)) {
+        return FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if (!fits_limit(arena, large_bytes(arena, layout_out))) {
+        return fallow__refused(error, "limit_bytes", arena->limit_bytes);
+    }
+    fallow_region_options options = region_options(arena, layout_out);
+    fallow_status status = fallow__os_reserve_large(layout_out->total_bytes, &options, region_out, error);
+    if (status == FALLOW_OK && !fallow__ask(arena, region_out->base, large_bytes(arena, layout_out))) {
+        fallow__os_error ignored;
+        (void)fallow__os_release(region_out, &ignored);
+        return fallow__refused(error, "before_commit", large_bytes(arena, layout_out));
+    }
+    return status;
+}
+
+void fallow__part_init_large(fallow_arena *arena, part *p)
+{
+    for (uint64_t block = 0; block < p->plan.block_count; block++) {
+        p->ready[block / 64] |= (uint64_t)1 << (block % 64);
+    }
+    p->metadata_bytes = fallow__part_metadata_bytes(p);
+    fallow__edges_count(arena, p, 0, p->plan.page_count, true);
+    fallow__pages_set_free(&p->pages, 0, p->plan.page_count, FALLOW__FREE_ZERO);
+}
+
 fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_count, uint64_t min_pages,
                                    size_t struct_bytes, part_layout *layout_out, fallow_region *region_out,
                                    fallow__os_error *error)
@@ -145,12 +190,8 @@ fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_coun
     for (;;) {
         /* more than fits the addresses of this machine is refused like more than the system has */
         fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
-        if (part_plan(arena->page_bytes, page_count, struct_bytes, layout_out)) {
-            fallow_region_options options = {
-                .align_bytes = layout_out->align_bytes,
-                .name = arena->name[0] != '\0' ? arena->name : NULL,
-                .flags = arena->region_flags,
-            };
+        if (part_plan(arena, page_count, struct_bytes, layout_out)) {
+            fallow_region_options options = region_options(arena, layout_out);
             status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
         }
         if (status == FALLOW_OK || page_count / 2 < min_pages) {

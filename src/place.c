@@ -10,8 +10,9 @@ unsigned fallow__state_of_page(const fallow_arena *arena, const part *p, uint64_
     if (!page_is_ready(p, page)) {
         return FALLOW__FREE_NONE;
     }
-    if (is_out(arena, p, page)) {
-        return arena->out.state;
+    const piece *out = out_with(arena, p, page);
+    if (out != NULL) {
+        return out->state;
     }
     return fallow__pages_piece((fallow__pages *)(uintptr_t)&p->pages, page, page + 1, &end);
 }
@@ -121,6 +122,13 @@ static bool part_find(fallow_arena *arena, part *p, const order *wanted, uint64_
 
 static bool arena_find(fallow_arena *arena, const order *wanted, place *where_out)
 {
+    if (wanted->align < arena->huge_pages && wanted->count >= arena->huge_pages) {
+        order aligned = *wanted;
+        aligned.align = arena->huge_pages; /* whole huge pages, as many as there can be; else where it fits */
+        if (arena_find(arena, &aligned, where_out)) {
+            return true;
+        }
+    }
     for (part *p = arena->oldest; p != NULL; p = p->next) {
         uint64_t first;
         if (part_find(arena, p, wanted, &first)) {

@@ -310,6 +310,9 @@ static fallow_status used_range_decommit(fallow_arena *arena, void *base, size_t
     if ((fallow__pages_states(&p->pages, where.first, where.count) & STATES_ACCESSIBLE) == 0) {
         return FALLOW_OK;
     }
+    if (part_is_large(p)) {
+        return FALLOW_ERR_UNSUPPORTED;
+    }
     if (!fallow__may_decommit(arena, p, where.first, end)) {
         arena->avoided_decommits++;
         return used_range_purge(arena, base, size_bytes, operation, error);

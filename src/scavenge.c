@@ -15,9 +15,11 @@
  * committed, and looks once in FALLOW__LOOK_PAGES of them. Then, as its mode says, the thread that has come by gives a
  * piece back itself (ASSIST), or wakes the thread.
  *
- * The thread. One for all arenas that want it. It goes round: asks each one to work, and sleeps until the first of them
- * has something to do again, or all of them have nothing: then until it is woken. It is started when it is first
- * woken, and ended and joined when the last arena that wants it goes.
+ * The threads. One that works, for all arenas that want it. It goes round: asks each one to work, and sleeps until the
+ * first of them has something to do again, or all of them have nothing: then until it is woken. It is started when it
+ * is first woken, and ended and joined when the last arena that wants it goes. Another one sleeps until the system says
+ * that memory is short, and then asks each arena that watches for it to give back all it can; it is there as long as
+ * one watches.
  *
  * Forks. All arenas are in one of two lists: those that a child of a fork has too, and those that it has not
  * (FALLOW_ARENA_NO_FORK; their memory is gone there, these links included). Before a fork each arena of the first list
@@ -102,18 +104,24 @@ uint64_t fallow__scavenger_pause_ns(const fallow__scavenger *scavenger)
 
 /* --- all arenas --------------------------------------------------------------------------------------------- */
 
+/* A thread, and for how many arenas. */
+typedef struct helper {
+    unsigned wanted;
+    bool is_running;
+    bool is_ending; /* it is being joined */
+    uint64_t round;
+    fallow__os_thread thread;
+} helper;
+
 /* Lists: 0 of arenas that a child of a fork has, 1 of the others. */
 static struct {
     fallow__os_lock lock;
     fallow__os_event event; /* something here has changed */
     fallow__scavenger *first[2];
-    unsigned wanted; /* how many want the thread */
-    bool is_running;
-    bool is_ending; /* it is being joined */
-    bool is_woken;
+    helper helpers[FALLOW__HELPERS];
+    bool is_woken;                /* the one that works */
+    fallow__os_pressure pressure; /* while the one that relieves runs */
     bool is_told_of_forks;
-    uint64_t round;
-    fallow__os_thread thread;
 } all;
 
 static fallow__os_once all_once;
@@ -173,13 +181,17 @@ static void fork_child(void)
     fallow__os_lock_init(&all.lock);
     fallow__os_event_init(&all.event);
     fallow__threads_in_child();
+    if (all.helpers[FALLOW__HELPER_RELIEVES].is_running) {
+        fallow__os_pressure_close(&all.pressure);
+    }
     all.first[1] = NULL;
-    all.is_running = false;
-    all.is_ending = false;
-    all.wanted = 0;
+    for (fallow__helper which = 0; which < FALLOW__HELPERS; which++) {
+        all.helpers[which] = (helper){.round = all.helpers[which].round};
+    }
     for (fallow__scavenger *s = all.first[0]; s != NULL; s = s->next) {
         s->pins = 0;
-        all.wanted += s->mode == FALLOW_SCAVENGE_THREAD;
+        s->is_wanted[FALLOW__HELPER_RELIEVES] = false;
+        all.helpers[FALLOW__HELPER_WORKS].wanted += s->is_wanted[FALLOW__HELPER_WORKS];
     }
     fork_each(FALLOW__FORK_CHILD, NULL);
 }
@@ -201,14 +213,14 @@ fallow_status fallow_fork_register(void)
     return is_told ? FALLOW_OK : fallow__fail(FALLOW_ERR_OS, "fallow_fork_register", NULL, 0, NULL);
 }
 
-/* --- the thread --- */
+/* --- the threads --- */
 
 /* An arena that this round has not come to; NULL if there is none. */
-static fallow__scavenger *next_of_round(void)
+static fallow__scavenger *next_of_round(fallow__helper which)
 {
     for (int list = 0; list < 2; list++) {
         for (fallow__scavenger *s = all.first[list]; s != NULL; s = s->next) {
-            if (s->mode == FALLOW_SCAVENGE_THREAD && s->round != all.round) {
+            if (s->is_wanted[which] && s->round[which] != all.helpers[which].round) {
                 return s;
             }
         }
@@ -217,49 +229,122 @@ static fallow__scavenger *next_of_round(void)
 }
 
 /* Ask each arena to work. Returns for how long none has anything to do. The lock is held, and let go in between. */
-static uint64_t go_round(void)
+static uint64_t go_round(fallow__helper which)
 {
     uint64_t pause_ns = UINT64_MAX;
-    all.round++;
-    for (fallow__scavenger *s = next_of_round(); s != NULL; s = next_of_round()) {
-        s->round = all.round;
+    uint64_t round = ++all.helpers[which].round;
+    for (fallow__scavenger *s = next_of_round(which); s != NULL; s = next_of_round(which)) {
+        s->round[which] = round;
         pin(s);
-        uint64_t rest_ns = s->calls->work(s);
+        if (which == FALLOW__HELPER_WORKS) {
+            uint64_t rest_ns = s->calls->work(s);
+            pause_ns = rest_ns < pause_ns ? rest_ns : pause_ns;
+        } else {
+            s->calls->relieve(s);
+        }
         unpin(s);
-        pause_ns = rest_ns < pause_ns ? rest_ns : pause_ns;
     }
     return pause_ns;
 }
 
-static void run(void *context)
+static void work(void *context)
 {
     (void)context;
     fallow__os_lock_acquire(&all.lock);
-    while (!all.is_ending) {
+    while (!all.helpers[FALLOW__HELPER_WORKS].is_ending) {
         all.is_woken = false;
-        uint64_t pause_ns = go_round();
-        if (!all.is_woken && !all.is_ending) {
+        uint64_t pause_ns = go_round(FALLOW__HELPER_WORKS);
+        if (!all.is_woken && !all.helpers[FALLOW__HELPER_WORKS].is_ending) {
             fallow__os_event_wait(&all.event, &all.lock, pause_ns);
         }
     }
     fallow__os_lock_release(&all.lock);
 }
 
-bool fallow__scavengers_wake(void)
+static void relieve(void *context)
 {
-    fallow__os_lock_acquire(&all.lock);
-    while (all.is_ending) {
+    (void)context;
+    while (fallow__os_pressure_wait(&all.pressure)) {
+        fallow__os_lock_acquire(&all.lock);
+        (void)go_round(FALLOW__HELPER_RELIEVES);
+        fallow__os_lock_release(&all.lock);
+    }
+}
+
+/* See that a helper is there, if an arena wants it. The lock is held, and let go while it is being joined. */
+static fallow_status helper_start(fallow__helper which, fallow__os_error *error)
+{
+    helper *ours = &all.helpers[which];
+    while (ours->is_ending) {
         fallow__os_event_wait(&all.event, &all.lock, UINT64_MAX);
     }
-    if (!all.is_running && all.wanted != 0) {
-        fallow__os_error ignored;
-        all.is_running = fallow__os_thread_start(run, NULL, &all.thread, &ignored) == FALLOW_OK;
+    if (ours->is_running || ours->wanted == 0) {
+        return FALLOW_OK;
     }
-    bool is_running = all.is_running;
+    fallow_status status = FALLOW_OK;
+    if (which == FALLOW__HELPER_RELIEVES) {
+        status = fallow__os_pressure_open(&all.pressure, error);
+    }
+    if (status == FALLOW_OK) {
+        status = fallow__os_thread_start(which == FALLOW__HELPER_WORKS ? work : relieve, NULL, &ours->thread, error);
+        if (status != FALLOW_OK && which == FALLOW__HELPER_RELIEVES) {
+            fallow__os_pressure_close(&all.pressure);
+        }
+    }
+    ours->is_running = status == FALLOW_OK;
+    return status;
+}
+
+/* An arena wants it no more; with the last one it ends. The lock is held, and let go. */
+static void helper_leave(fallow__helper which)
+{
+    helper *ours = &all.helpers[which];
+    ours->wanted--;
+    if (ours->wanted != 0 || !ours->is_running || ours->is_ending) {
+        return;
+    }
+    ours->is_ending = true;
+    fallow__os_event_wake(&all.event);
+    if (which == FALLOW__HELPER_RELIEVES) {
+        fallow__os_pressure_end(&all.pressure);
+    }
+    fallow__os_lock_release(&all.lock);
+    fallow__os_thread_join(&ours->thread);
+    fallow__os_lock_acquire(&all.lock);
+    if (which == FALLOW__HELPER_RELIEVES) {
+        fallow__os_pressure_close(&all.pressure);
+    }
+    ours->is_running = false;
+    ours->is_ending = false;
+    fallow__os_event_wake(&all.event);
+}
+
+bool fallow__scavengers_wake(void)
+{
+    fallow__os_error ignored;
+    fallow__os_lock_acquire(&all.lock);
+    (void)helper_start(FALLOW__HELPER_WORKS, &ignored);
+    bool is_running = all.helpers[FALLOW__HELPER_WORKS].is_running;
     all.is_woken = true;
     fallow__os_event_wake(&all.event);
     fallow__os_lock_release(&all.lock);
     return is_running;
+}
+
+fallow_status fallow__scavenger_watch(fallow__scavenger *scavenger, fallow__os_error *error_out)
+{
+    bool *is_wanted = &scavenger->is_wanted[FALLOW__HELPER_RELIEVES];
+    helper *ours = &all.helpers[FALLOW__HELPER_RELIEVES];
+    fallow__os_lock_acquire(&all.lock);
+    ours->wanted += !*is_wanted;
+    *is_wanted = true;
+    fallow_status status = helper_start(FALLOW__HELPER_RELIEVES, error_out);
+    if (status != FALLOW_OK) {
+        ours->wanted--;
+        *is_wanted = false;
+    }
+    fallow__os_lock_release(&all.lock);
+    return status;
 }
 
 /* --- coming and going --- */
@@ -274,7 +359,8 @@ void fallow__scavenger_join(fallow__scavenger *scavenger)
         (*first)->previous = scavenger;
     }
     *first = scavenger;
-    all.wanted += scavenger->mode == FALLOW_SCAVENGE_THREAD;
+    scavenger->is_wanted[FALLOW__HELPER_WORKS] = scavenger->mode == FALLOW_SCAVENGE_THREAD;
+    all.helpers[FALLOW__HELPER_WORKS].wanted += scavenger->is_wanted[FALLOW__HELPER_WORKS];
     fallow__os_lock_release(&all.lock);
 }
 
@@ -292,16 +378,10 @@ void fallow__scavenger_leave(fallow__scavenger *scavenger)
     if (scavenger->next != NULL) {
         scavenger->next->previous = scavenger->previous;
     }
-    all.wanted -= scavenger->mode == FALLOW_SCAVENGE_THREAD;
-    if (all.wanted == 0 && all.is_running && !all.is_ending) {
-        all.is_ending = true;
-        fallow__os_event_wake(&all.event);
-        fallow__os_lock_release(&all.lock);
-        fallow__os_thread_join(&all.thread);
-        fallow__os_lock_acquire(&all.lock);
-        all.is_running = false;
-        all.is_ending = false;
-        fallow__os_event_wake(&all.event);
+    for (fallow__helper which = 0; which < FALLOW__HELPERS; which++) {
+        if (scavenger->is_wanted[which]) {
+            helper_leave(which);
+        }
     }
     fallow__os_lock_release(&all.lock);
 }

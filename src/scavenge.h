@@ -22,10 +22,19 @@ typedef enum fallow__fork_step {
     FALLOW__FORK_CHILD
 } fallow__fork_step;
 
+/* Threads that go round arenas, each for those that want it. */
+typedef enum fallow__helper {
+    FALLOW__HELPER_WORKS,    /* for those with FALLOW_SCAVENGE_THREAD: what is kept above their goal */
+    FALLOW__HELPER_RELIEVES, /* for those that watch for pressure: everything, when the system says so */
+    FALLOW__HELPERS
+} fallow__helper;
+
 /* What an arena does when it is asked. None of its locks is held, but between FORK_HOLD and what follows. */
 typedef struct fallow__scavenger_calls {
     /* Give back what is due now. Returns after how many ns to ask again; UINT64_MAX = not before the next wake. */
     uint64_t (*work)(struct fallow__scavenger *scavenger);
+    /* Give back all that can be: memory is short. */
+    void (*relieve)(struct fallow__scavenger *scavenger);
     bool (*fork)(struct fallow__scavenger *scavenger, fallow__fork_step step);
 } fallow__scavenger_calls;
 
@@ -49,8 +58,9 @@ typedef struct fallow__scavenger {
     /* under the lock over all arenas */
     struct fallow__scavenger *next;
     struct fallow__scavenger *previous;
-    uint64_t round; /* of the thread: been here already */
-    unsigned pins;  /* who is in it, or waits for it, without that lock: it must not go */
+    bool is_wanted[FALLOW__HELPERS];
+    uint64_t round[FALLOW__HELPERS]; /* of the thread: been here already */
+    unsigned pins;                   /* who is in it, or waits for it, without that lock: it must not go */
 } fallow__scavenger;
 
 /* --- one arena's; its lock is held -------------------------------------------------------------------------- */
@@ -76,7 +86,10 @@ uint64_t fallow__scavenger_pause_ns(const fallow__scavenger *scavenger);
 void fallow__scavenger_join(fallow__scavenger *scavenger);
 void fallow__scavenger_leave(fallow__scavenger *scavenger);
 
-/* Have the thread go round; it is started if there is none. false: there can be none. */
+/* Have the thread that works go round; it is started if there is none. false: there can be none. */
 bool fallow__scavengers_wake(void);
+
+/* From now on this arena is relieved when memory is short. In the child of a fork none is, until it asks again. */
+fallow_status fallow__scavenger_watch(fallow__scavenger *scavenger, fallow__os_error *error_out);
 
 #endif

@@ -16,7 +16,8 @@ typedef enum field_kind {
     TIME,     /* uint64_t, nanoseconds; it only grows */
     PURGE,    /* fallow_purge, */
     SCAVENGE, /* fallow_scavenge, */
-    RETAINED  /* fallow_retained: words, of which one holds */
+    RETAINED, /* fallow_retained, */
+    STATUS    /* fallow_status: words, of which one holds */
 } field_kind;
 
 typedef struct field {
@@ -68,6 +69,8 @@ static const field fields[] = {
     FIELD(map_count, "mappings", COUNT, "Mappings that the arena is made of, about."),
     FIELD(avoided_decommits, "avoided_decommits_total", COUNTER,
           "Decommits done as DONTNEED, to stay away from the most mappings a process may have."),
+    FIELD(pressure_trims, "pressure_trims_total", COUNTER,
+          "How often it was trimmed because the system had said that memory is short."),
     FIELD(os_ns, "os_seconds_total", TIME, "Time spent in commit and purge calls."),
     GIVEN(by_dontneed, calls, "dontneed_calls_total", "Calls that gave memory back at once."),
     GIVEN(by_dontneed, bytes, "dontneed_bytes_total", "What they gave back."),
@@ -75,6 +78,9 @@ static const field fields[] = {
     GIVEN(by_free, bytes, "free_bytes_total", "What they gave back."),
     GIVEN(by_decommit, calls, "decommit_calls_total", "Calls that gave memory and commit charge back."),
     GIVEN(by_decommit, bytes, "decommit_bytes_total", "What they gave back."),
+    FIELD(large_bytes, "large_page_bytes", BYTES, "Of the reservations, what is in large pages."),
+    FIELD(large_pages_status, "large_pages_status", STATUS,
+          "Why LARGE_PAGES was not followed, as the label says; FALLOW_OK if it was, or not given; always 1."),
     FIELD(why_retained, "why_retained", RETAINED, "What retained memory waits for, as the label says; always 1."),
 };
 
@@ -107,11 +113,12 @@ static const char *word_of(const field *f, const fallow_arena_stats *stats)
 {
     static const char *const purges[] = {"default", "dontneed", "free", "decommit"};
     static const char *const scavenges[] = {"default", "off", "assist", "thread"};
-    static const char *const reasons[] = {"nothing", "goal", "off", "delay", "pace", "dense", "due"};
+    static const char *const reasons[] = {"nothing", "goal", "off", "delay", "pace", "dense", "due", "large_pages"};
     switch (f->kind) {
     case PURGE: return purges[stats->purge];
     case SCAVENGE: return scavenges[stats->scavenge];
     case RETAINED: return reasons[stats->why_retained];
+    case STATUS: return fallow_status_name(stats->large_pages_status);
     default: return NULL;
     }
 }

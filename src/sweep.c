@@ -2,8 +2,9 @@
  *
  * From the top, newest part first, in two passes: whole pieces of SCAVENGE_BYTES, which may be huge pages, then what is
  * left. A chunk that is nearly full is spared in one sweep and not in the next: what is free in it is likely to be
- * taken soon, and giving it back would break a huge page for little. Sweeps end at the bottom; the next one begins with
- * the next interval. scavenge.h says how much may stay and what giving back may cost. */
+ * taken soon, and giving it back would break a huge page for little. In an arena of huge pages only whole ones go,
+ * unless the program asks for more. Sweeps end at the bottom; the next one begins with the next interval. scavenge.h
+ * says how much may stay and what giving back may cost. */
 #include <limits.h>
 #include <stddef.h>
 
@@ -56,7 +57,8 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
     for (unsigned looks = 0; looks < SWEEP_LOOKS && s->part != NULL; looks++) {
         uint64_t first;
         uint64_t count;
-        if (!fallow__pages_last_range(&s->part->pages, s->below, FALLOW__STATES(FALLOW__FREE_DIRTY), &first, &count)) {
+        if (part_is_large(s->part) ||
+            !fallow__pages_last_range(&s->part->pages, s->below, FALLOW__STATES(FALLOW__FREE_DIRTY), &first, &count)) {
             sweep_next_part(arena, s);
             continue;
         }
@@ -71,11 +73,16 @@ static bool sweep_next(fallow_arena *arena, piece *what_out)
         end = s->is_in_parts ? end : whole_end;
         first = first > cut ? first : cut;
         s->below = first;
-        if (s->is_in_parts && s->spares_dense && fallow__pages_used_around(&s->part->pages, end - 1) > DENSE_PAGES) {
+        piece what = {.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
+        bool is_whole_huge = s->is_in_parts && fallow__piece_widen(arena, &what);
+        bool is_breaking = arena->huge_pages != 0 && s->is_in_parts && !is_whole_huge;
+        bool is_dense = s->is_in_parts && fallow__pages_used_around(&s->part->pages, end - 1) > DENSE_PAGES;
+        if ((is_breaking && s->is_patient) || (is_dense && s->spares_dense)) {
             s->has_spared = true;
             continue;
         }
-        *what_out = (piece){.part = s->part, .first = first, .count = end - first, .state = FALLOW__FREE_DIRTY};
+        s->below = what.first;
+        *what_out = what;
         return true;
     }
     return false;
@@ -86,9 +93,14 @@ static uint64_t arena_in_use_pages(const fallow_arena *arena)
     return fallow__arena_state_pages(arena, FALLOW__STATES_IN_USE);
 }
 
+/* What is kept and could be given back. */
 static uint64_t arena_retained_pages(const fallow_arena *arena)
 {
-    return fallow__arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY));
+    uint64_t count = 0;
+    for (const part *p = arena->oldest; p != NULL; p = p->next) {
+        count += part_is_large(p) ? 0 : part_state_pages(arena, p, FALLOW__STATES(FALLOW__FREE_DIRTY));
+    }
+    return count;
 }
 
 /* Is more free memory kept than there should be? */
@@ -118,6 +130,52 @@ typedef struct stretch {
     uint64_t pages; /* given back so far */
 } stretch;
 
+/* Small pieces that lie near the one that was found are given back with it. */
+static unsigned sweep_gather(fallow_arena *arena, piece pieces_inout[OUT_MOST])
+{
+    unsigned count = 1;
+    uint64_t cut = fallow__align_down(pieces_inout[0].first, SCAVENGE_BYTES >> arena->page_shift);
+    bool is_single = arena->sweep.is_one_by_one || arena->purge == FALLOW_PURGE_DECOMMIT;
+    while (!is_single && count < OUT_MOST && arena->sweep.is_in_parts) {
+        sweep before = arena->sweep;
+        piece next;
+        if (!sweep_next(arena, &next)) {
+            break;
+        }
+        if (next.part != pieces_inout[0].part || next.first < cut) {
+            arena->sweep = before;
+            break;
+        }
+        pieces_inout[count++] = next;
+    }
+    return count;
+}
+
+/* Give back what sweep_next has found, and what is near it. The turn is ours; the lock is let go. */
+static fallow_status sweep_release(fallow_arena *arena, piece found, uint64_t *pages_inout, fallow__os_error *error)
+{
+    piece pieces[OUT_MOST] = {found};
+    unsigned count = sweep_gather(arena, pieces);
+    unsigned done = count > 1 ? fallow__pieces_purge(arena, pieces, count, arena->purge) : 0;
+    for (unsigned i = 0; i < done; i++) {
+        *pages_inout += pieces[i].count;
+    }
+    if (done == count) {
+        return FALLOW_OK;
+    }
+    if (count > 1) { /* the others come again, one by one; the next of them now */
+        arena->sweep.part = found.part;
+        arena->sweep.below = pieces[done].first;
+        arena->sweep.is_in_parts = true;
+        arena->sweep.is_one_by_one = true;
+    }
+    fallow_purge purge = arena->purge;
+    fallow__page_state state;
+    fallow_status status = fallow__piece_release(arena, pieces[done], &purge, &state, error);
+    *pages_inout += state != pieces[done].state ? pieces[done].count : 0;
+    return status;
+}
+
 /* Give back what is above the goal. The turn is ours; the lock is let go. */
 static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__os_error *error)
 {
@@ -131,6 +189,7 @@ static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__o
         if (!may_go_on || !arena_has_excess(arena, how->is_patient)) {
             break;
         }
+        arena->sweep.is_patient = how->is_patient;
         arena->sweep.spares_dense &= how->is_patient;
         if (sweep_is_over(&arena->sweep)) {
             if (how->is_patient || is_anew) {
@@ -141,11 +200,8 @@ static fallow_status arena_scavenge(fallow_arena *arena, stretch *how, fallow__o
         }
         piece what;
         if (sweep_next(arena, &what)) {
-            fallow_purge purge = arena->purge;
-            fallow__page_state state;
             uint64_t os_ns = arena->os_ns;
-            fallow_status status = fallow__piece_release(arena, what, &purge, &state, error);
-            how->pages += state != what.state ? what.count : 0;
+            fallow_status status = sweep_release(arena, what, &how->pages, error);
             fallow__scavenger_pay(&arena->scavenger, how->is_patient ? arena->os_ns - os_ns : 0);
             if (status != FALLOW_OK) {
                 sweep_end(&arena->sweep); /* as soon again as if all had been given back */
@@ -252,7 +308,8 @@ fallow_status fallow_arena_scavenge(fallow_arena *arena, uint64_t budget_ns, siz
 fallow_retained fallow__arena_why_retained(const fallow_arena *arena)
 {
     if (arena_retained_pages(arena) == 0) {
-        return FALLOW_RETAINED_NOTHING;
+        bool is_kept = fallow__arena_state_pages(arena, FALLOW__STATES(FALLOW__FREE_DIRTY)) != 0;
+        return is_kept ? FALLOW_RETAINED_LARGE_PAGES : FALLOW_RETAINED_NOTHING;
     }
     if (!arena_has_excess(arena, false)) {
         return FALLOW_RETAINED_GOAL;

@@ -126,6 +126,18 @@ fallow_status fallow__system_purge(fallow_arena *arena, const part *p, void *bas
     return status;
 }
 
+size_t fallow__system_purge_many(fallow_arena *arena, const part *p, const fallow__os_range *ranges, size_t count,
+                                 fallow_purge purge)
+{
+    fallow__os_lock_release(&arena->lock);
+    uint64_t start_ns = fallow__os_clock_ns();
+    size_t done = fallow__os_purge_many(&p->region, ranges, count, purge);
+    uint64_t end_ns = fallow__os_clock_ns();
+    fallow__os_lock_acquire(&arena->lock);
+    arena->os_ns += end_ns - start_ns;
+    return done;
+}
+
 void fallow__ranges_taken_back(fallow_arena *arena, part *p, uint64_t first, uint64_t limit, unsigned states)
 {
     uint64_t range_first;
@@ -163,9 +175,9 @@ uint64_t fallow__part_edges(const fallow_arena *arena, part *p)
     while (fallow__next_range(&p->pages, &page, p->plan.page_count, STATES_ACCESSIBLE, &first, &count)) {
         edges += 2;
     }
-    if (arena->out.count != 0 && arena->out.part == p) { /* accessible, which the bitmaps do not say */
-        uint64_t limit = arena->out.first + arena->out.count;
-        edges += 2 - 2 * (uint64_t)fallow__accessible_neighbours(arena, p, arena->out.first, limit);
+    for (unsigned i = 0; i < arena->out_count && arena->out[i].part == p; i++) {
+        const piece *out = &arena->out[i]; /* accessible, which the bitmaps do not say */
+        edges += 2 - 2 * (uint64_t)fallow__accessible_neighbours(arena, p, out->first, out->first + out->count);
     }
     return edges;
 }

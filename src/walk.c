@@ -17,9 +17,10 @@ static fallow__map_range range_at(const fallow_arena *arena, part *p, uint64_t p
     };
     unsigned state = fallow__state_of_page(arena, p, page);
     fallow__map_range range = {.first = page, .kind = kinds[state]};
+    const piece *out = out_with(arena, p, page);
     uint64_t end;
-    if (is_out(arena, p, page)) {
-        end = arena->out.first + arena->out.count;
+    if (out != NULL) {
+        end = out->first + out->count;
     } else if ((FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0) {
         end = fallow__pages_next(&p->pages, page, limit, ~FALLOW__STATES(state) & 0xff);
     } else {

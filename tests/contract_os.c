@@ -775,6 +775,81 @@ static void test_purge_free_then_dontneed(void **state)
     assert_pages_hold(0, 4, 0);
 }
 
+/* Several at once: those that it says are given back, and nothing beside them has changed. */
+static void test_purge_many(void **state)
+{
+    (void)state;
+    const fallow_purge kinds[] = {FALLOW_PURGE_DONTNEED, FALLOW_PURGE_FREE};
+    for (int kind = 0; kind < 2; kind++) {
+        commit(0, 10);
+        fill(0, 10, 7);
+        const fallow__os_range ranges[] = {
+            {page_at(8), region.page_bytes}, {page_at(5), 2 * region.page_bytes}, {page_at(1), region.page_bytes}};
+        size_t done = fallow__os_purge_many(&region, ranges, 3, kinds[kind]);
+        assert_true(done == 3 || done == 0);
+        const size_t gone[] = {8, 5, 6, 1};
+        for (size_t i = 0; i < 4 && kinds[kind] == FALLOW_PURGE_DONTNEED; i++) {
+            assert_pages_hold(gone[i], 1, done == 3 ? 0 : 7);
+        }
+        assert_pages_hold(0, 1, 7);
+        assert_pages_hold(2, 3, 7);
+        assert_pages_hold(7, 1, 7);
+        assert_pages_hold(9, 1, 7);
+        fill(0, 10, 3); /* all of it is accessible */
+        assert_pages_hold(0, 10, 3);
+        decommit(0, 10);
+    }
+}
+
+/* Large pages, if there are any: all of it zero and writable. */
+static void test_reserve_large(void **state)
+{
+    (void)state;
+    fallow_region large = {0};
+    fallow__os_error error;
+    const fallow_region_options options = {.name = "large"};
+    fallow_status status = fallow__os_reserve_large(facts.page_bytes, &options, &large, &error);
+    if (status != FALLOW_OK) {
+        assert_true(status == FALLOW_ERR_UNSUPPORTED || status == FALLOW_ERR_COMMIT || status == FALLOW_ERR_PERMISSION);
+        assert_null(large.base);
+        return;
+    }
+    assert_int_equal(large.flags, FALLOW_REGION_LARGE_PAGES);
+    assert_true(large.size_bytes >= facts.page_bytes && large.size_bytes % large.page_bytes == 0);
+    for (size_t offset = 0; offset < large.size_bytes; offset += facts.page_bytes) {
+        assert_int_equal(((char *)large.base)[offset], 0);
+        ((char *)large.base)[offset] = 1;
+    }
+    release(&large);
+}
+
+/* Word of little memory, where the system gives it: waiting for it has an end. */
+static void end_pressure(void *context)
+{
+    fallow__os_pressure_end(context);
+}
+
+static void test_pressure(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        fallow__os_pressure pressure;
+        fallow__os_thread thread;
+        fallow__os_error error;
+        fallow_status status = fallow__os_pressure_open(&pressure, &error);
+        if (status != FALLOW_OK) {
+            assert_int_equal(status, FALLOW_ERR_UNSUPPORTED);
+            return;
+        }
+        assert_int_equal(fallow__os_thread_start(end_pressure, &pressure, &thread, &error), FALLOW_OK);
+        while (fallow__os_pressure_wait(&pressure)) { /* memory may be short, too */
+        }
+        assert_false(fallow__os_pressure_wait(&pressure));
+        fallow__os_thread_join(&thread);
+        fallow__os_pressure_close(&pressure);
+    }
+}
+
 /* --- protect ----------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -1807,6 +1882,9 @@ int main(void)
         ON_REGION(test_purge_free),
         ON_REGION(test_purge_untouched),
         ON_REGION(test_purge_free_then_dontneed),
+        ON_REGION(test_purge_many),
+        cmocka_unit_test(test_reserve_large),
+        cmocka_unit_test(test_pressure),
         ON_REGION(test_protect),
         ON_REGION(test_commit_undoes_protect),
         ON_REGION(test_prefault),

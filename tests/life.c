@@ -23,8 +23,8 @@ enum {
     TOUCHED_PAGES = 160,  /* parts of more pages are written to in some places only */
     ZEROED_BYTES_MAX = 64 << 10,
     ZEROED_SOMETIMES = 4 << 20,
-    SCAVENGED_BYTES = 2 << 20, /* a piece of those that are given back by scavenging, and an event */
-    BLOCK_PAGES = 512 * 512    /* pages whose bookkeeping is committed at once */
+    SCAVENGED_BYTES_MAX = 1 << 30, /* in one go: it goes in pieces of 2 MiB, each of which is a mapping of the host */
+    BLOCK_PAGES = 512 * 512        /* pages whose bookkeeping is committed at once */
 };
 
 typedef struct event {
@@ -1278,7 +1278,7 @@ static bool op_trim(life_arena *a, test_random *random)
 /* Which of the free pages goes is not the model's to say: where it is told, the events do. */
 static bool op_scavenge(life_arena *a, test_random *random)
 {
-    bool is_all = test_below(random, 2) == 0 && a->stats.retained_bytes / SCAVENGED_BYTES < EVENTS_MAX / 2;
+    bool is_all = test_below(random, 2) == 0 && a->stats.retained_bytes <= SCAVENGED_BYTES_MAX;
     uint64_t budget_ns = is_all ? UINT64_MAX : test_below(random, 1 << 20);
     unsigned percent = a->options.retain_percent != 0 ? a->options.retain_percent : 10;
     size_t released_bytes = 42;
@@ -1337,7 +1337,6 @@ static fallow_arena_options random_arena_options(life_arena *a, test_random *ran
     o.flags |= test_below(random, 2) == 0 ? FALLOW_ARENA_FIXED : 0;
     o.flags |= test_below(random, 4) == 0 ? FALLOW_ARENA_NO_DUMP : 0;
     o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_NO_FORK : 0;
-    o.flags |= test_below(random, 8) == 0 ? FALLOW_ARENA_HUGE_PAGES : 0;
     a->is_blind = test_below(random, 4) == 0;
     if (!a->is_blind) {
         o.before_commit = before_commit;

@@ -77,7 +77,8 @@ typedef struct area {
     bool is_waiting;     /* released, which was not possible yet */
     uint64_t lock_count; /* made in its memory, and not destroyed */
     uint64_t event_count;
-    bool is_large; /* of large pages */
+    bool is_large;    /* of large pages */
+    bool is_for_good; /* committed as a whole, and only released */
     size_t span_count;
     size_t span_room;
     span *spans;
@@ -119,6 +120,7 @@ static struct {
     uint64_t lazy_pages;
     uint64_t mapping_count;
     uint64_t random;
+    fallow__os_pressure *pressure; /* open, or NULL */
     sim_figures figures;
     sim_refusal refusal;
     bool is_refusing;
@@ -136,8 +138,8 @@ static atomic_uint_fast64_t live_threads;
 static atomic_uint_fast64_t clock_ns;
 
 static const char *const call_names[SIM_CALLS] = {
-    "reserve",  "release", "commit", "decommit", "purge", "protect", "prefault",       "guard",   "unguard",
-    "resident", "process", "thread", "advise",   "lock",  "unlock",  "at_thread_exit", "barrier",
+    "reserve",  "release", "commit", "decommit", "purge",  "protect", "prefault", "guard",          "unguard",
+    "resident", "process", "thread", "pressure", "advise", "lock",    "unlock",   "at_thread_exit", "barrier",
 };
 
 /* --- time ----------------------------------------------------------------------------------------------------- */
@@ -915,6 +917,9 @@ static range enter_range(sim_call call, const fallow_region *region, const void 
     if (size_bytes == 0) {
         stop(call, base, size_bytes, "an empty range");
     }
+    if (a->is_for_good && call != SIM_RELEASE) {
+        stop(call, base, size_bytes, "committed for good");
+    }
     if (region->page_bytes != unit_of(a)) {
         stop(call, base, size_bytes, "pages of %#zx, not %#zx", unit_of(a), region->page_bytes);
     }
@@ -1399,6 +1404,48 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     return leave(FALLOW_OK);
 }
 
+static fallow_status commit_whole(range part);
+
+fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_options *options,
+                                       fallow_region *region_out, fallow__os_error *error_out)
+{
+    enter(SIM_RESERVE, NULL, size_bytes);
+    size_t large_bytes = sim.options.large_page_bytes;
+    if (is_refused(SIM_RESERVE)) {
+        return leave(fail_as_planned(SIM_RESERVE, error_out));
+    }
+    if (sim.options.large_page_count == 0 || options->align_bytes > large_bytes) {
+        return leave(fail(SIM_RESERVE, FALLOW_ERR_UNSUPPORTED, error_out));
+    }
+    size_bytes = (size_bytes + large_bytes - 1) & ~(large_bytes - 1);
+    fallow_region_options wanted = *options;
+    wanted.align_bytes = large_bytes;
+    spot where;
+    bool is_there = size_bytes / large_bytes <= sim.options.large_page_count - sim.large_used;
+    fallow_status status = is_there ? FALLOW_OK : FALLOW_ERR_COMMIT;
+    if (status == FALLOW_OK && !place(size_bytes, &wanted, &where)) {
+        status = FALLOW_ERR_ADDRESS_SPACE;
+    }
+    if (status != FALLOW_OK) {
+        return leave(fail(SIM_RESERVE, status, error_out));
+    }
+    uint32_t flags = flags_in_force(options->flags);
+    area *a = area_create(where.first, size_bytes, flags, options->name);
+    a->is_large = true;
+    a->is_for_good = true;
+    area_link(a, where.below);
+    sim.large_used += size_bytes / large_bytes;
+    (void)commit_whole((range){a, 0, a->page_count});
+    *region_out = (fallow_region){.base = a->base,
+                                  .size_bytes = size_bytes,
+                                  .page_bytes = large_bytes,
+                                  .flags = flags | FALLOW_REGION_LARGE_PAGES};
+    if (options->name != NULL) {
+        strncpy(region_out->name, options->name, sizeof region_out->name - 1);
+    }
+    return leave(FALLOW_OK);
+}
+
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out)
 {
     range whole = enter_range(SIM_RELEASE, region, region->base, region->size_bytes);
@@ -1709,6 +1756,32 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
 }
 
 /* --- protect, prefault, guard, resident ----------------------------------------------------------------------- */
+
+/* Each counts as a call; one that is refused ends it, and halfway means that its first page was given back. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge)
+{
+    if (is_windows() || !has(SIM_NO_PURGE_MANY) || (purge == FALLOW_PURGE_FREE && !can_free_lazily())) {
+        return 0;
+    }
+    for (size_t done = 0; done < count; done++) {
+        range part = enter_range(SIM_PURGE, region, ranges[done].base, ranges[done].size_bytes);
+        require_states(SIM_PURGE, part, 1u << SIM_COMMITTED);
+        if (is_refused(SIM_PURGE)) {
+            if (sim.refusal.is_halfway) {
+                part.count = 1;
+                set_lazy(part, purge == FALLOW_PURGE_FREE);
+            }
+            count_refusal(SIM_PURGE);
+            (void)leave(FALLOW_OK);
+            return done;
+        }
+        set_lazy(part, purge == FALLOW_PURGE_FREE);
+        lazy_take_some();
+        (void)leave(FALLOW_OK);
+    }
+    return count;
+}
 
 static void set_protection(range part, fallow_protection protection)
 {
@@ -2310,6 +2383,87 @@ bool fallow__os_barrier_all_threads(void)
     return is_let(SIM_BARRIER, has(SIM_NO_BARRIER)) && (turn_is_on() || sim_host_barrier()); /* a turn is one */
 }
 
+/* --- word of little memory ------------------------------------------------------------------------------------ */
+
+typedef struct sim_pressure {
+    fallow__os_lock lock;
+    fallow__os_event event;
+    unsigned words; /* not told yet */
+    bool is_over;
+} sim_pressure;
+
+static sim_pressure *pressure_of(const fallow__os_pressure *pressure)
+{
+    sim_pressure *ours;
+    memcpy(&ours, pressure->room, sizeof ours);
+    return ours;
+}
+
+fallow_status fallow__os_pressure_open(fallow__os_pressure *pressure, fallow__os_error *error_out)
+{
+    enter(SIM_PRESSURE, NULL, 0);
+    if (is_refused(SIM_PRESSURE)) {
+        return leave(fail_as_planned(SIM_PRESSURE, error_out));
+    }
+    if (!has(SIM_NO_PRESSURE)) {
+        return leave(fail(SIM_PRESSURE, FALLOW_ERR_UNSUPPORTED, error_out));
+    }
+    if (sim.pressure != NULL) {
+        stop(SIM_PRESSURE, pressure, 0, "opened twice");
+    }
+    sim_pressure *ours = allocate(NULL, 1, sizeof *ours);
+    memset(ours, 0, sizeof *ours);
+    fallow__os_lock_init(&ours->lock);
+    fallow__os_event_init(&ours->event);
+    memcpy(pressure->room, &ours, sizeof ours);
+    sim.pressure = pressure;
+    return leave(FALLOW_OK);
+}
+
+bool fallow__os_pressure_wait(fallow__os_pressure *pressure)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_lock_acquire(&ours->lock);
+    while (ours->words == 0 && !ours->is_over) {
+        fallow__os_event_wait(&ours->event, &ours->lock, UINT64_MAX);
+    }
+    bool is_over = ours->is_over;
+    ours->words -= !is_over;
+    fallow__os_lock_release(&ours->lock);
+    return !is_over;
+}
+
+static void pressure_tell(fallow__os_pressure *pressure, bool is_over)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_lock_acquire(&ours->lock);
+    ours->words++;
+    ours->is_over |= is_over;
+    fallow__os_event_wake(&ours->event);
+    fallow__os_lock_release(&ours->lock);
+}
+
+void fallow__os_pressure_end(fallow__os_pressure *pressure)
+{
+    pressure_tell(pressure, true);
+}
+
+void fallow__os_pressure_close(fallow__os_pressure *pressure)
+{
+    sim_pressure *ours = pressure_of(pressure);
+    fallow__os_event_destroy(&ours->event);
+    fallow__os_lock_destroy(&ours->lock);
+    free(ours);
+    sim.pressure = NULL;
+}
+
+void sim_press(void)
+{
+    if (sim.pressure != NULL) {
+        pressure_tell(sim.pressure, false);
+    }
+}
+
 /* --- forks ---------------------------------------------------------------------------------------------------- */
 
 enum {
@@ -2761,7 +2915,7 @@ static void begin_by_environment(void)
         options.page_bytes = 64 * KIB;
     }
     if (strstr(words, "bare") != NULL) {
-        options.flags = SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
+        options.flags = SIM_NO_PURGE_MANY | SIM_NO_LAZY_PURGE | SIM_NO_GUARD_INSTALL | SIM_NO_ADVICE;
     }
     if (strstr(words, "large") != NULL) {
         options.large_page_bytes = 128 * KIB;

@@ -13,7 +13,7 @@
  *
  * What no caller of os.h may do stops the program, with a line that says which call broke which rule: a range that is
  * empty, unaligned or not inside a live reservation; commit, protect, purge or prefault of guarded pages; protect, purge,
- * prefault or guard of pages that are not committed; a release of what is not a whole reservation; a lock that is taken
+ * prefault or guard of pages that are not committed; anything but a release, of large pages; a release of what is not a whole reservation; a lock that is taken
  * twice by one thread, released by another, or used before it was made.
  *
  * Two sets of rules, those of src/posix and of src/win32:
@@ -60,9 +60,10 @@ typedef enum sim_call {
     SIM_UNGUARD,
     SIM_RESIDENT,
     SIM_PROCESS,
-    SIM_THREAD, /* fallow__os_thread_start */
-    SIM_ADVISE, /* none of os.h: applying attributes again after a decommit; refused, the range goes without */
-    SIM_LOCK,   /* fallow__os_lock_acquire; never refused */
+    SIM_THREAD,   /* fallow__os_thread_start */
+    SIM_PRESSURE, /* fallow__os_pressure_open */
+    SIM_ADVISE,   /* none of os.h: applying attributes again after a decommit; refused, the range goes without */
+    SIM_LOCK,     /* fallow__os_lock_acquire; never refused */
     SIM_UNLOCK,
     SIM_AT_THREAD_EXIT, /* these two answer false when they are refused */
     SIM_BARRIER,
@@ -98,6 +99,8 @@ enum {
     SIM_NO_BARRIER = 1 << 4,       /* in all threads: there is none */
     SIM_INTERLEAVED = 1 << 6,      /* one thread runs at a time */
     SIM_LIGHT = 1 << 7,            /* for more speed, with SIM_KEEP_MEMORY: sim_open() */
+    SIM_NO_PRESSURE = 1 << 8,      /* the system does not tell when memory is short */
+    SIM_NO_PURGE_MANY = 1 << 9,    /* nor purge several ranges at once, as on Windows anyhow */
     SIM_KEEP_MEMORY = 1 << 5       /* for speed: the host's memory is cleared and used again, by the next simulation
                                       too; fallow__os_resident then counts too much */
 };
@@ -198,6 +201,9 @@ uint64_t sim_refused(void);
 
 /* Change a limit now; what is above it stays. */
 void sim_set_limit(sim_limit limit, uint64_t value);
+
+/* Memory is short: tell who has asked for that word, now or when he next waits. */
+void sim_press(void);
 
 /* Pages that were freed lazily and not written since are zero now: all of them. */
 void sim_take_lazy(void);

@@ -236,8 +236,23 @@ static void options_out_of_range(void **state)
     REFUSE_OPTIONS(FALLOW_ERR_INVALID, .reserve_bytes = MIB, .purge = (fallow_purge)-1);
     REFUSE_OPTIONS(FALLOW_ERR_INVALID, .reserve_bytes = MIB, .scavenge = (fallow_scavenge)4);
     REFUSE_OPTIONS(FALLOW_ERR_INVALID, .reserve_bytes = MIB, .scavenge = (fallow_scavenge)-1);
-    REFUSE_OPTIONS(FALLOW_ERR_UNSUPPORTED, .reserve_bytes = MIB, .flags = FALLOW_ARENA_LARGE_PAGES);
     REFUSE_OPTIONS(FALLOW_ERR_LIMIT, .reserve_bytes = MIB, .limit_bytes = 1);
+}
+
+/* Large pages, or ordinary ones and the reason, whichever this system has. */
+static void large_pages_or_the_reason(void **state)
+{
+    (void)state;
+    fallow_arena *arena = make((fallow_arena_options){.reserve_bytes = MIB, .flags = FALLOW_ARENA_LARGE_PAGES});
+    fallow_arena_stats s = read_stats(arena);
+    print_message("large pages: %s\n", fallow_status_name(s.large_pages_status));
+    assert_int_equal(s.large_bytes != 0, s.large_pages_status == FALLOW_OK);
+    void *base;
+    assert_int_equal(fallow_arena_alloc(arena, 64 * KIB, &base), FALLOW_OK);
+    memset(base, 1, 64 * KIB);
+    fallow_arena_free(arena, base, 64 * KIB);
+    assert_int_equal(fallow_arena_trim(arena, 0, NULL), FALLOW_OK);
+    fallow_arena_destroy(arena);
 }
 
 static void options_at_the_edge_of_their_range(void **state)
@@ -262,6 +277,7 @@ static void options_at_the_edge_of_their_range(void **state)
         {.thread_cache_bytes = 12345},
         {.scavenge = FALLOW_SCAVENGE_THREAD},
         {.flags = FALLOW_ARENA_FIXED | FALLOW_ARENA_HUGE_PAGES | FALLOW_ARENA_NO_DUMP | FALLOW_ARENA_NO_FORK},
+        {.flags = FALLOW_ARENA_LARGE_PAGES},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         fallow_arena *arena = make(good[i]);
@@ -1447,6 +1463,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_arena),
         cmocka_unit_test(options_out_of_range),
+        cmocka_unit_test(large_pages_or_the_reason),
         cmocka_unit_test(options_at_the_edge_of_their_range),
         cmocka_unit_test(destroy_gives_everything_back),
         cmocka_unit_test(requests_out_of_range),

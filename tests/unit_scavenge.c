@@ -206,6 +206,97 @@ static void note_purge(void *context, sim_call call, const void *base, size_t si
     }
 }
 
+/* Small pieces go several at a time where the system has a call for that; what comes of it is the same everywhere. */
+static void small_pieces_together(void **state)
+{
+    enum {
+        RUNS = 200
+    };
+    (void)state;
+    static const uint32_t flags[] = {0, SIM_NO_PURGE_MANY};
+    static char *runs[RUNS];
+    for (int way = 0; way < 12; way++) {
+        bool is_linux = way % 2 == 0;
+        bool has_call = is_linux && flags[way / 6] == 0;
+        fallow_purge purge = (fallow_purge)(1 + way / 2 % 3);
+        begin((sim_options){.rules = is_linux ? SIM_LINUX : SIM_WINDOWS, .flags = flags[way / 6]},
+              (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_OFF, .purge = purge, .retain_percent = 1});
+        for (int is_trim = 0; is_trim < 2; is_trim++) {
+            uint64_t calls = look().purge_calls;
+            for (int i = 0; i < RUNS; i++) {
+                runs[i] = take(page);
+            }
+            for (int i = 0; i < RUNS; i += 2) {
+                give(runs[i], page);
+            }
+            size_t released_bytes;
+            fallow_status status = is_trim ? fallow_arena_trim(arena, 0, &released_bytes)
+                                           : fallow_arena_scavenge(arena, UINT64_MAX, &released_bytes);
+            assert_int_equal(status, FALLOW_OK);
+            calls = look().purge_calls - calls;
+            if (is_trim) {
+                assert_int_equal(released_bytes, RUNS / 2 * page);
+                assert_int_equal(look().retained_bytes, 0);
+                assert_int_equal(look().released_lazy_bytes, purge == FALLOW_PURGE_FREE ? released_bytes : 0);
+            } else {
+                assert_true(released_bytes >= (RUNS / 2 - 2) * page);
+            }
+            if (has_call && purge != FALLOW_PURGE_DECOMMIT) {
+                assert_true(calls <= RUNS / 2 / 16 + 2);
+            } else {
+                assert_true(calls - released_bytes / page <= 1); /* DECOMMIT takes what was committed ahead, too */
+            }
+            for (int i = 0; i < RUNS; i++) {
+                assert_int_equal(i % 2 == 0 ? 1 : *runs[i], 1);
+            }
+            for (int i = 1; i < RUNS; i += 2) {
+                give(runs[i], page);
+            }
+            assert_int_equal(fallow_arena_trim(arena, 0, NULL), FALLOW_OK);
+        }
+        end();
+    }
+}
+
+/* Refused in the middle of several: those before are given back, the others one by one; and then nothing is left. */
+static void refused_among_several(void **state)
+{
+    enum {
+        RUNS = 40
+    };
+    (void)state;
+    static char *runs[RUNS];
+    for (unsigned skip = 0; skip < RUNS / 2; skip++) {
+        for (unsigned times = 1; times <= 2; times++) {
+            begin((sim_options){0}, (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_OFF, .retain_percent = 1});
+            for (int i = 0; i < RUNS; i++) {
+                runs[i] = take(page);
+            }
+            for (int i = 0; i < RUNS; i += 2) {
+                give(runs[i], page);
+            }
+            sim_refuse(&(sim_refusal){
+                .calls = SIM_CALL(SIM_PURGE), .skip = skip, .times = times, .is_halfway = times == 1 && skip % 2 != 0});
+            size_t released_bytes;
+            fallow_status status = skip % 3 == 0 ? fallow_arena_scavenge(arena, UINT64_MAX, &released_bytes)
+                                                 : fallow_arena_trim(arena, 0, &released_bytes);
+            sim_refuse(NULL);
+            assert_int_equal(status == FALLOW_OK, times == 1);
+            if (status != FALLOW_OK) {
+                assert_int_equal(released_bytes, skip * page);
+                assert_int_equal(look().retained_bytes, (RUNS / 2 - skip) * page);
+            }
+            assert_int_equal(fallow_arena_trim(arena, 0, NULL), FALLOW_OK);
+            assert_int_equal(look().retained_bytes, 0);
+            for (int i = 1; i < RUNS; i += 2) {
+                assert_int_equal(*runs[i], 1);
+                give(runs[i], page);
+            }
+            end();
+        }
+    }
+}
+
 /* Highest first, whole pieces before parts, each of one step. */
 static void whole_pieces_from_the_top(void **state)
 {
@@ -554,6 +645,8 @@ int main(void)
         cmocka_unit_test(off_keeps_all),
         cmocka_unit_test(the_share_that_is_retained),
         cmocka_unit_test(whole_pieces_from_the_top),
+        cmocka_unit_test(small_pieces_together),
+        cmocka_unit_test(refused_among_several),
         cmocka_unit_test(a_budget),
         cmocka_unit_test(dense_chunks_are_spared_once),
         cmocka_unit_test(pace_of_the_calls),

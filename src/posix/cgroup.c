@@ -12,12 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "posix.h"
-
-enum {
-    PATH_BYTES = 512
-};
 
 /* The number that a file begins with; UINT64_MAX if there is none. */
 static uint64_t read_limit(const char *path)
@@ -38,8 +35,8 @@ static uint64_t read_limit(const char *path)
 /* The least limit of a group and of all above it. */
 static uint64_t group_limit(const char *root, const char *group, const char *file)
 {
-    char path[PATH_BYTES];
-    char above[PATH_BYTES];
+    char path[FALLOW__POSIX_PATH_BYTES];
+    char above[FALLOW__POSIX_PATH_BYTES];
     uint64_t least = UINT64_MAX;
     snprintf(above, sizeof above, "%s", group);
     for (;;) {
@@ -61,7 +58,7 @@ static uint64_t group_limit(const char *root, const char *group, const char *fil
 uint64_t fallow__os_memory_limit(void)
 {
     fallow__posix_lines lines;
-    char line[PATH_BYTES];
+    char line[FALLOW__POSIX_PATH_BYTES];
     struct sysinfo machine;
     uint64_t least = sysinfo(&machine) == 0 ? (uint64_t)machine.totalram * machine.mem_unit : UINT64_MAX;
     if (fallow__posix_open_lines("/proc/self/cgroup", &lines)) {
@@ -79,4 +76,27 @@ uint64_t fallow__os_memory_limit(void)
         fallow__posix_close_lines(&lines);
     }
     return least != UINT64_MAX ? least : 0;
+}
+
+/* Where the path is that of the outside, the root of the hierarchy is ours. */
+bool fallow__posix_group_file(const char *file, char path_out[FALLOW__POSIX_PATH_BYTES])
+{
+    fallow__posix_lines lines;
+    char line[FALLOW__POSIX_PATH_BYTES];
+    bool is_found = false;
+    if (!fallow__posix_open_lines("/proc/self/cgroup", &lines)) {
+        return false;
+    }
+    while (!is_found && fallow__posix_next_line(&lines, line, sizeof line)) {
+        if (strncmp(line, "0::", 3) != 0) {
+            continue;
+        }
+        const char *groups[] = {line + 3, ""};
+        for (int i = 0; i < 2 && !is_found; i++) {
+            int length = snprintf(path_out, FALLOW__POSIX_PATH_BYTES, "/sys/fs/cgroup%s/%s", groups[i], file);
+            is_found = length > 0 && length < FALLOW__POSIX_PATH_BYTES && access(path_out, R_OK) == 0;
+        }
+    }
+    fallow__posix_close_lines(&lines);
+    return is_found;
 }

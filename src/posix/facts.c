@@ -7,13 +7,17 @@
  * An optional call that fails or lies turns off its own fact and nothing else. */
 #define _GNU_SOURCE 1 /* MAP_ANONYMOUS, mincore */
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -98,6 +102,31 @@ static bool probe_name(char *page, size_t page_bytes)
                  (unsigned long)page_bytes, (unsigned long)(uintptr_t) "fallow: probe") == 0;
 }
 
+long fallow__posix_advise_many(const fallow__os_range *ranges, size_t count, int advice)
+{
+    static_assert(sizeof(fallow__os_range) == sizeof(struct iovec) &&
+                      offsetof(fallow__os_range, size_bytes) == offsetof(struct iovec, iov_len),
+                  "a range is what the kernel takes");
+#if defined(__NR_process_madvise)
+    return syscall(__NR_process_madvise, FALLOW__PIDFD_SELF, ranges, count, advice, 0);
+#else
+    (void)ranges;
+    (void)count;
+    (void)advice;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+/* Two ranges of the same page: the second one is given back again. A kernel that takes the call for another process' or
+ * the advice for none refuses; an emulator does not know it. */
+static bool probe_advise_many(char *page, size_t page_bytes)
+{
+    const fallow__os_range both[] = {{page, page_bytes}, {page, page_bytes}};
+    *(volatile char *)page = 1;
+    return fallow__posix_advise_many(both, 2, MADV_DONTNEED) == (long)(2 * page_bytes) && *(volatile char *)page == 0;
+}
+
 static void run_probes(void)
 {
     int saved = errno;
@@ -110,6 +139,7 @@ static void run_probes(void)
         probes.has_lazy_purge = !probes.is_emulated && madvise(page, page_bytes, MADV_FREE) == 0;
         probes.has_guard_install = !probes.is_emulated && probe_guard(page, page_bytes);
         probes.has_mapping_names = probe_name(page, page_bytes);
+        probes.has_advise_many = !probes.is_emulated && probe_advise_many(page, page_bytes);
         munmap(page, page_bytes);
     }
     errno = saved;

@@ -310,6 +310,51 @@ fallow_status fallow__os_reserve(size_t size_bytes, const fallow_region_options 
     return FALLOW_OK;
 }
 
+/* Promised by the pool here and now: its pages that are free and not promised yet. */
+static fallow_status why_no_large(int code, size_t size_bytes, fallow__os_error *error_out)
+{
+    uint64_t free_pages = 0;
+    uint64_t promised_pages = 0;
+    uint64_t page_bytes = 0;
+    const fallow__posix_field fields[] = {
+        {"HugePages_Free:", &free_pages},
+        {"HugePages_Rsvd:", &promised_pages},
+        {"Hugepagesize:", &page_bytes},
+    };
+    fallow__posix_read_fields("/proc/meminfo", fields, sizeof fields / sizeof fields[0]);
+    uint64_t left_bytes = free_pages > promised_pages ? (free_pages - promised_pages) * page_bytes : 0;
+    if (code != ENOMEM || left_bytes >= size_bytes) {
+        return fallow__posix_cause(code, FALLOW__POSIX_RESERVE, size_bytes, error_out);
+    }
+    *error_out = (fallow__os_error){.code = code, .limit_name = "HugePages_Free", .limit_value = left_bytes};
+    return FALLOW_ERR_COMMIT;
+}
+
+fallow_status fallow__os_reserve_large(size_t size_bytes, const fallow_region_options *options,
+                                       fallow_region *region_out, fallow__os_error *error_out)
+{
+    fallow_system system;
+    fallow__os_system(&system);
+    size_t large_bytes = system.large_page_bytes;
+    *error_out = (fallow__os_error){0};
+    if (!fallow__is_power_of_two(large_bytes) || large_bytes < options->align_bytes ||
+        !fallow__align_up_checked(size_bytes, large_bytes, &size_bytes)) {
+        return FALLOW_ERR_UNSUPPORTED;
+    }
+    void *base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, LARGE_FLAGS, -1, 0);
+    if (base == MAP_FAILED) {
+        return why_no_large(errno, size_bytes, error_out);
+    }
+    fallow_region region = {.base = base,
+                            .size_bytes = size_bytes,
+                            .page_bytes = large_bytes,
+                            .flags = options->flags | FALLOW_REGION_LARGE_PAGES};
+    copy_name(options->name, region.name);
+    region.flags &= ~apply_advice(&region, base, size_bytes);
+    *region_out = region;
+    return FALLOW_OK;
+}
+
 fallow_status fallow__os_release(const fallow_region *region, fallow__os_error *error_out)
 {
     if (munmap(region->base, region->size_bytes) != 0 && !(errno == ENOMEM && fallow__posix_release_later(region))) {
@@ -434,6 +479,24 @@ fallow_status fallow__os_purge(const fallow_region *region, void *base, size_t s
     fallow_status status = purge_to_zero(region, base, size_bytes, is_committed_out, error_out);
     *is_zero_out = status == FALLOW_OK;
     return status;
+}
+
+/* One flush of the other processors' translations for all of them, which is what a small range costs beside running
+ * threads. */
+size_t fallow__os_purge_many(const fallow_region *region, const fallow__os_range *ranges, size_t count,
+                             fallow_purge purge)
+{
+    (void)region;
+    const fallow__posix_probes *probed = fallow__posix_probe();
+    if (!probed->has_advise_many || (purge == FALLOW_PURGE_FREE && !probed->has_lazy_purge)) {
+        return 0;
+    }
+    long advised = fallow__posix_advise_many(ranges, count, purge == FALLOW_PURGE_FREE ? MADV_FREE : MADV_DONTNEED);
+    size_t done = 0;
+    for (size_t left = advised > 0 ? (size_t)advised : 0; done < count && left >= ranges[done].size_bytes; done++) {
+        left -= ranges[done].size_bytes;
+    }
+    return done;
 }
 
 /* --- protect, prefault, guard, resident -------------------------------------------------------------------- */

@@ -5,6 +5,8 @@
  *   proc.c     reading /proc with a fixed buffer on the stack
  *   facts.c    what this system is and can do; probes; the figures of this process
  *   process.c  the mappings, figures and limits of any process
+ *   cgroup.c   how much memory this process may have
+ *   pressure.c word of little memory
  *   cause.c    why the kernel refused
  *   memory.c   the transitions of memory
  *   waiting.c  releases that the kernel refuses at vm.max_map_count, and that are tried again
@@ -29,6 +31,7 @@ enum {
     FALLOW__MADV_GUARD_REMOVE = 103,        /* Linux 6.13 */
     FALLOW__MADV_BOGUS = 12345,             /* no advice of any kernel */
     FALLOW__MAP_FIXED_NOREPLACE = 0x100000, /* Linux 4.17; before it, a hint */
+    FALLOW__PIDFD_SELF = -10001,            /* this process, on kernels as new as 6.18; no descriptor of others */
     FALLOW__PR_SET_VMA = 0x53564d41,        /* Linux 5.17, if configured */
     FALLOW__PR_SET_VMA_ANON_NAME = 0
 };
@@ -104,7 +107,11 @@ typedef struct fallow__posix_probes {
     bool has_guard_install; /* MADV_GUARD_INSTALL, and the page really faults */
     bool has_populate;      /* MADV_POPULATE_WRITE, and the page really is there */
     bool has_mapping_names; /* PR_SET_VMA_ANON_NAME */
+    bool has_advise_many;   /* process_madvise on ourselves, and all ranges are given back */
 } fallow__posix_probes;
+
+/* process_madvise for this process: how many bytes were advised; negative with errno. */
+long fallow__posix_advise_many(const fallow__os_range *ranges, size_t count, int advice);
 
 const fallow__posix_probes *fallow__posix_probe(void);
 
@@ -135,6 +142,14 @@ uint64_t fallow__posix_waiting_bytes(void);
 
 /* Ask to be called around forks; before anybody else in the library does. false if that cannot be. */
 bool fallow__posix_waiting_begin(void);
+/* --- cgroup.c ---------------------------------------------------------------------------------------------- */
+
+enum {
+    FALLOW__POSIX_PATH_BYTES = 512
+};
+
+/* The path of a file of our control group, version 2. false: there is no such file. */
+bool fallow__posix_group_file(const char *file, char path_out[FALLOW__POSIX_PATH_BYTES]);
 
 /* --- cause.c ----------------------------------------------------------------------------------------------- */
 

@@ -29,6 +29,7 @@ static void find_later(void)
     wine_get_version get_wine_version = (wine_get_version)find_function("ntdll.dll", "wine_get_version");
     later.alloc2 = (fallow__win32_alloc2)find_function("kernelbase.dll", "VirtualAlloc2");
     later.is_shutdown = (fallow__win32_shutdown)find_function("ntdll.dll", "RtlDllShutdownInProgress");
+    later.notify = (fallow__win32_notify)find_function("kernel32.dll", "CreateMemoryResourceNotification");
     later.wine_version = get_wine_version == NULL ? NULL : get_wine_version();
 }
 

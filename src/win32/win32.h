@@ -27,10 +27,14 @@ typedef PVOID(WINAPI *fallow__win32_alloc2)(HANDLE process, PVOID base, SIZE_T s
 /* RtlDllShutdownInProgress, ntdll.dll: the process is ending. */
 typedef BOOLEAN(WINAPI *fallow__win32_shutdown)(void);
 
+/* CreateMemoryResourceNotification, kernel32.dll, Windows XP; a system that only looks like Windows may lack it. */
+typedef HANDLE(WINAPI *fallow__win32_notify)(MEMORY_RESOURCE_NOTIFICATION_TYPE type);
+
 /* Found once per process; NULL where this system has no such function. */
 typedef struct fallow__win32_later {
     fallow__win32_alloc2 alloc2;
     fallow__win32_shutdown is_shutdown;
+    fallow__win32_notify notify;
     const char *wine_version; /* "8.0"; NULL on Windows */
 } fallow__win32_later;
 

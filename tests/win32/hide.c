@@ -14,6 +14,8 @@ extern get_proc_address __real___imp_GetProcAddress;
 extern get_proc_address __wrap___imp_GetProcAddress;
 
 const char *hidden_functions[HIDDEN_MAX] = {"VirtualAlloc2"};
+const char *replaced_function;
+void (*replacement)(void);
 
 static FARPROC WINAPI find(HMODULE module, LPCSTR name)
 {
@@ -22,6 +24,9 @@ static FARPROC WINAPI find(HMODULE module, LPCSTR name)
             SetLastError(ERROR_PROC_NOT_FOUND);
             return NULL;
         }
+    }
+    if (replaced_function != NULL && strcmp(name, replaced_function) == 0) {
+        return (FARPROC)replacement;
     }
     return __real___imp_GetProcAddress(module, name);
 }

@@ -10,4 +10,8 @@ enum {
 
 extern const char *hidden_functions[HIDDEN_MAX]; /* names, up to the first NULL */
 
+/* One that is found, and is the test's own; NULL = none. */
+extern const char *replaced_function;
+extern void (*replacement)(void);
+
 #endif
