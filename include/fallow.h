@@ -461,7 +461,8 @@ typedef struct fallow_arena_options {
     size_t limit_bytes;        /* most bytes that may be backed (see fallow_arena_stats); 0 = FALLOW_LIMIT, else none */
     size_t thread_cache_bytes; /* what each thread may keep of the runs it frees; 0 = 64 MiB, at most a 64th of what
                                   runs can use and of limit_bytes; less than 256 KiB, and FALLOW_CACHE_NONE, = nothing.
-                                  What several threads drop is kept for all of them, up to a quarter of this */
+                                  What several threads drop is kept for all of them, up to a quarter of this. 0 is
+                                  nothing in a library compiled with AddressSanitizer: what is kept is not watched */
     unsigned retain_percent; /* free memory that is kept, in percent of the peak of what is in use; 1 to 1000, 0 = 10 */
     unsigned purge_delay_ms; /* the peak is that of the last one to two of these times: memory freed for good goes
                                   back after them; 0 = 500 */

@@ -51,6 +51,9 @@ static void place_take(fallow_arena *arena, place where, uint32_t flags, fallow_
     unsigned states = fallow__pages_states(&where.part->pages, where.first, where.count);
     fallow__pages_take(&where.part->pages, where.first, where.count, is_committed);
     arena_note_peak(arena);
+    if (arena->is_watched) {
+        fallow__watch_taken(arena, where.part, where.first, where.count, (states & FALLOW__STATES_OLD) == 0);
+    }
     *run_out = (fallow_run){
         .base = page_address(arena, where.part, where.first),
         .size_bytes = pages_bytes(arena, where.count),
@@ -164,6 +167,9 @@ static inline void *part_take_short(fallow_arena *arena, part *p, uint64_t count
         return NULL;
     }
     arena_note_peak(arena);
+    if (arena->is_watched) {
+        fallow__watch_taken(arena, p, first, count, *is_zero_out);
+    }
     return page_address(arena, p, first);
 }
 
@@ -255,6 +261,9 @@ static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned 
     for (; taken != 0; taken &= taken - 1) {
         unsigned bit = fallow__lowest_bit(taken);
         items_out[count++] = (fallow__item)page_address(arena, p, page - page % 64 + bit) | ((zero >> bit) & 1);
+        if (arena->is_watched) {
+            fallow__watch_taken(arena, p, page - page % 64 + bit, 1, (zero >> bit) & 1);
+        }
     }
     arena_note_peak(arena);
     return count;

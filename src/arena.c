@@ -6,6 +6,7 @@
 #include "config.h"
 #include "debug.h"
 #include "status.h"
+#include "tools.h"
 
 enum {
     PAGE_BYTES_DEFAULT = 8 << 10, /* twice the usual OS page: half the bookkeeping, and nothing asks for less */
@@ -207,6 +208,7 @@ static bool arena_configure(const fallow_arena_options *options, fallow_arena *s
     }
     *settings_out = (fallow_arena){
         .page_shift = fallow__highest_bit(page_bytes),
+        .is_watched = fallow__tools_listen(),
         .page_bytes = page_bytes,
         .reserve_bytes = options->reserve_bytes != 0 ? options->reserve_bytes : fallow__config_reserve_bytes(),
         .grow_pages = (uint64_t)grow_bytes / page_bytes + (grow_bytes % page_bytes != 0),
@@ -250,11 +252,14 @@ _Static_assert(sizeof(fallow_arena) + 64 + sizeof(part) <= FALLOW__MARK_WITHIN_B
 /* What each thread may keep. */
 static size_t cache_limit_bytes(const fallow_arena_options *options, size_t usable_bytes, bool is_traced)
 {
-    if (is_traced) {
-        return 0;
+    if (is_traced || fallow__tools_is_valgrind()) {
+        return 0; /* each run is seen to come and go */
     }
     if (options->thread_cache_bytes != 0) {
         return options->thread_cache_bytes != FALLOW_CACHE_NONE ? options->thread_cache_bytes : 0;
+    }
+    if (fallow__tools_listen()) {
+        return 0; /* to be in a cache is to be free, and no tool would know */
     }
     size_t bytes = CACHE_BYTES_DEFAULT;
     bytes = usable_bytes / CACHE_SHARE < bytes ? usable_bytes / CACHE_SHARE : bytes;

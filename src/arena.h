@@ -47,6 +47,7 @@
  *   kept.c                   what threads keep
  *   release.c sweep.c        what is given back
  *   turn.c                   the turn, and what is asked of the system
+ *   watch.c                  what valgrind and sanitizers are told
  *   arena.c                  create, destroy, statistics */
 #ifndef FALLOW_ARENA_H
 #define FALLOW_ARENA_H
@@ -121,6 +122,7 @@ struct fallow_arena {
     part *oldest;
     part *newest;
     unsigned page_shift;
+    bool is_watched; /* constant: a tool is told what becomes of pages (watch.c) */
     size_t page_bytes;
     size_t reserve_bytes; /* what a further part asks for first */
     uint64_t grow_pages;
@@ -387,6 +389,29 @@ bool fallow__arena_check_caches(fallow_arena *arena);
 
 /* Check that base and size are those of a live run; anything else stops the program. The lock is held. */
 place fallow__run_require(const fallow_arena *arena, const void *base, size_t size_bytes, const char *operation);
+
+/* --- What valgrind and sanitizers are told (watch.c). Only of an arena that is watched; the lock is held. */
+
+/* Pages have become a run: before anyone touches them. */
+void fallow__watch_taken(const fallow_arena *arena, part *p, uint64_t first, uint64_t count, bool is_zero);
+
+/* A run has become free pages. */
+void fallow__watch_freed(const fallow_arena *arena, part *p, uint64_t first, uint64_t count);
+
+/* Pages that were no run have become free and accessible. */
+void fallow__watch_free(const fallow_arena *arena, part *p, uint64_t first, uint64_t count);
+
+/* A run has another length. */
+void fallow__watch_resized(const fallow_arena *arena, part *p, uint64_t first, uint64_t old_count, uint64_t new_count);
+
+/* A run [first, end) has become two. */
+void fallow__watch_split(const fallow_arena *arena, const part *p, uint64_t first, uint64_t second, uint64_t end);
+
+/* Memory is accessible no more. */
+void fallow__watch_decommitted(const void *base, size_t size_bytes);
+
+/* A part has come, or is about to go. */
+void fallow__watch_part(const fallow_arena *arena, part *p, bool is_there);
 
 /* --- The whole arena (arena.c) */
 

@@ -116,13 +116,17 @@ fallow_status fallow__range_commit(fallow_arena *arena, part *p, uint64_t first,
     return FALLOW_OK;
 }
 
-/* Give the free pages of [first, limit) that are in states of a set another state; the others stay as they are. */
-static void range_set_free(part *p, uint64_t first, uint64_t limit, unsigned states, fallow__page_state new_state)
+/* The free pages of [first, limit) that are NONE have been committed; the others stay as they are. */
+static void range_set_committed(fallow_arena *arena, part *p, uint64_t first, uint64_t limit)
 {
     uint64_t range_first;
     uint64_t range_pages;
-    for (uint64_t page = first; fallow__next_range(&p->pages, &page, limit, states, &range_first, &range_pages);) {
-        fallow__pages_set_free(&p->pages, range_first, range_pages, new_state);
+    const unsigned none = FALLOW__STATES(FALLOW__FREE_NONE);
+    for (uint64_t page = first; fallow__next_range(&p->pages, &page, limit, none, &range_first, &range_pages);) {
+        fallow__pages_set_free(&p->pages, range_first, range_pages, FALLOW__FREE_ZERO);
+        if (arena->is_watched) {
+            fallow__watch_free(arena, p, range_first, range_pages);
+        }
     }
 }
 
@@ -180,7 +184,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
         if (status == FALLOW_OK) {
             fallow__edges_count(arena, p, first, limit, true);
             arena->scavenger.countdown -= (int64_t)(limit - first);
-            range_set_free(p, first, limit, FALLOW__STATES(FALLOW__FREE_NONE), FALLOW__FREE_ZERO);
+            range_set_committed(arena, p, first, limit);
             return FALLOW_OK;
         }
         if (limit == needed && first == needed_first) {

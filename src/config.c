@@ -11,10 +11,14 @@
 
 #include "bits.h"
 #include "os.h"
+#include "tools.h"
 
 #define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
+
+/* valgrind's massif counts addresses, too, if it is asked to. An arena that needs more adds reservations. */
+#define RESERVE_IN_VALGRIND ((size_t)(16 * MIB))
 
 /* How much of a bad value is quoted: two messages with their quotations fit in environment_error; more are cut. */
 #define QUOTED_BYTES 24
@@ -181,7 +185,7 @@ static void initialise(void)
     fallow__os_kind(&system);
     config = (fallow__config){
         .purge = FALLOW_PURGE_DONTNEED,
-        .reserve_bytes = fallow__config_default_reserve(&system),
+        .reserve_bytes = fallow__tools_is_valgrind() ? RESERVE_IN_VALGRIND : fallow__config_default_reserve(&system),
         .scavenge = FALLOW_SCAVENGE_ASSIST,
     };
     char value[4 * KIB];

@@ -11,11 +11,20 @@ enum {
     CACHE_SEARCH = 16, /* long runs that are looked through for one that comes back */
 };
 
+/* The lock is held. */
+static void run_free(fallow_arena *arena, place run)
+{
+    fallow__pages_free(&run.part->pages, run.first, run.count);
+    if (arena->is_watched) {
+        fallow__watch_freed(arena, run.part, run.first, run.count);
+    }
+}
+
 /* Free a run that is not a simple one, or stop the program. The lock is held; it is released. */
 static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, size_t size_bytes)
 {
     place where = fallow__run_require(arena, base, size_bytes, "fallow_arena_free");
-    fallow__pages_free(&where.part->pages, where.first, where.count);
+    run_free(arena, where);
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, where.count);
 }
@@ -37,6 +46,9 @@ static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
         arena_free_long(arena, base, size_bytes);
         return;
     }
+    if (arena->is_watched) {
+        fallow__watch_freed(arena, p, first, count);
+    }
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, count);
 }
@@ -55,7 +67,7 @@ static FALLOW_NOINLINE void arena_free_locked(fallow_arena *arena, void *base, s
             return;
         }
     }
-    fallow__pages_free(&where.part->pages, where.first, where.count);
+    run_free(arena, where);
     fallow__caches_changed(&arena->caches);
     arena_unlock_and_look(arena, where.count);
 }
@@ -133,7 +145,7 @@ void fallow_arena_free_many(fallow_arena *arena, const fallow_run *runs, size_t 
     for (size_t i = 0; i < count; i++) {
         if (runs[i].base != NULL) {
             place where = fallow__run_require(arena, runs[i].base, runs[i].size_bytes, operation);
-            fallow__pages_free(&where.part->pages, where.first, where.count);
+            run_free(arena, where);
             pages += where.count;
         }
     }

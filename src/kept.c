@@ -38,6 +38,10 @@ void fallow__arena_drop(void *context, const fallow__item *items, uint32_t count
             fallow__pages_free(&p->pages, first, page_count);
         }
     }
+    for (uint32_t i = 0; i < count && arena->is_watched; i++) {
+        part *p = part_of(arena, fallow__item_base(items[i]));
+        fallow__watch_freed(arena, p, page_of(arena, p, fallow__item_base(items[i])), page_count);
+    }
     arena->scavenger.countdown -= (int64_t)(count * page_count);
     fallow__caches_changed(&arena->caches);
 }

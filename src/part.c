@@ -204,6 +204,9 @@ fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_coun
 void fallow__part_link(fallow_arena *arena, part *p)
 {
     fallow__mark_set(&p->mark, &p->region, arena);
+    if (arena->is_watched) {
+        fallow__watch_part(arena, p, true);
+    }
     p->previous = arena->newest;
     if (arena->newest != NULL) {
         arena->newest->next = p;
@@ -216,6 +219,9 @@ void fallow__part_link(fallow_arena *arena, part *p)
 size_t fallow__part_unlink(fallow_arena *arena, part *p)
 {
     FALLOW_ASSERT(p == arena->newest);
+    if (arena->is_watched) {
+        fallow__watch_part(arena, p, false);
+    }
     arena->newest = p->previous;
     if (p->previous != NULL) {
         p->previous->next = NULL;

@@ -119,6 +119,10 @@ static fallow_status run_extend(fallow_arena *arena, const extension *wanted, fa
         fallow__pages_append(&behind.part->pages, behind.first, behind.count, is_committed);
         fallow__caches_changed(&arena->caches);
         arena_note_peak(arena);
+        if (arena->is_watched) {
+            uint64_t first = page_of(arena, behind.part, wanted->base);
+            fallow__watch_resized(arena, behind.part, first, behind.first - first, wanted->new_count);
+        }
     }
     if (has_turn) {
         fallow__turn_pass(arena);
@@ -157,6 +161,9 @@ void fallow_arena_shrink(fallow_arena *arena, void *base, size_t old_bytes, size
                    "the new size is 0 or larger than the run");
     if (new_count < run.count) {
         fallow__pages_free(&run.part->pages, run.first + new_count, run.count - new_count);
+        if (arena->is_watched) {
+            fallow__watch_resized(arena, run.part, run.first, run.count, new_count);
+        }
         fallow__caches_changed(&arena->caches);
     }
     bool is_addresses = run_is_addresses(arena, run);
@@ -176,6 +183,9 @@ void fallow_arena_split(fallow_arena *arena, void *base, size_t size_bytes, size
     FALLOW_REQUIRE((first_bytes & (arena->page_bytes - 1)) == 0 && first_count != 0 && first_count < run.count,
                    operation, base, "the place to split is not a page boundary inside the run");
     fallow__pages_split(&run.part->pages, run.first + first_count);
+    if (arena->is_watched) {
+        fallow__watch_split(arena, run.part, run.first, run.first + first_count, run.first + run.count);
+    }
     fallow__caches_changed(&arena->caches);
     bool is_addresses = run_is_addresses(arena, run);
     fallow__os_lock_release(&arena->lock);

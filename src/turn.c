@@ -107,6 +107,9 @@ fallow_status fallow__system_decommit(fallow_arena *arena, const part *p, void *
     uint64_t end_ns = fallow__os_clock_ns();
     fallow__os_lock_acquire(&arena->lock);
     arena->os_ns += end_ns - start_ns;
+    if (arena->is_watched && !is_accessible(*left_out)) {
+        fallow__watch_decommitted(base, size_bytes);
+    }
     return status;
 }
 
