@@ -666,8 +666,8 @@ static void the_bound_is_kept_and_used(void **state)
     };
     static void *bases[COUNT];
     (void)state;
-    /* the default; where a tool listens that is nothing */
-    begin(&(setting){.pages = 2 * COUNT, .cache_bytes = fallow__tools_listen() ? 2 * COUNT * 128 : 0});
+    /* the default; where a tool listens that is nothing, and another one is asked for */
+    begin(&(setting){.pages = 2 * COUNT, .cache_bytes = fallow__tools_listen() ? 8 * MIB : 0});
     size_t wanted = scene.cache_bytes / scene.page < COUNT ? scene.cache_bytes / scene.page : COUNT;
     assert_true(wanted > 64);
     for (int i = 0; i < COUNT; i++) {
