@@ -1477,8 +1477,11 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     pages->state_pages[FALLOW__START]--;
     pages->state_pages[FALLOW__REST] -= count - 1;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    if (chunk_promises_all(pages, chunk_index) && bounds_are_low(pages, (first - bit) / 64)) {
-        return true; /* nothing is promised, nor possible, that is not already */
+    /* Nothing is promised, nor possible, that is not already: the free run begins in this chunk, or where no bound is
+     * above all the same. */
+    if (chunk_promises_all(pages, chunk_index) && bounds_are_low(pages, (first - bit) / 64) &&
+        ((c->used[0] & 1) != 0 || pages->low_word <= pages->bound[0])) {
+        return true;
     }
     unsigned start = chunk_free_start(c, bit);
     unsigned end = chunk_free_end(c, bit + (unsigned)count);

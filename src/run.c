@@ -72,20 +72,24 @@ static fallow_status extension_find(fallow_arena *arena, const extension *wanted
     return is_free ? FALLOW_OK : FALLOW_ERR_EXHAUSTED;
 }
 
-/* Take the runs behind a run out of this thread's cache, as far as they are there and in the way. */
+/* Take the runs behind a run out of this thread's cache and the depot, as far as they are there and in the way. */
 static void extension_clear(fallow_arena *arena, place behind)
 {
     fallow__pages *pages = &behind.part->pages;
     fallow__cache *cache = fallow__cache_mine(&arena->caches);
     uint64_t end = behind.first + behind.count;
-    if (cache == NULL || end > behind.part->plan.page_count) {
+    fallow__cache *depot = arena->caches.depot;
+    if ((cache == NULL && depot == NULL) || end > behind.part->plan.page_count) {
         return;
     }
     for (uint64_t page = behind.first; (page = fallow__pages_next(pages, page, end, FALLOW__STATES_USED)) < end;) {
         void *base = page_address(arena, behind.part, page);
         size_t size_bytes = pages_bytes(arena, fallow__pages_run_end(pages, page) - page);
         size_t index = fallow__cache_index(&arena->caches, size_bytes);
-        if (index >= arena->caches.bin_count || !fallow__cache_remove(cache, index, base)) {
+        bool is_kept =
+            index < arena->caches.bin_count && ((cache != NULL && fallow__cache_remove(cache, index, base)) ||
+                                                (depot != NULL && fallow__cache_remove(depot, index, base)));
+        if (!is_kept) {
             return;
         }
         const fallow__item item = (fallow__item)base;

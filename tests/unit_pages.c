@@ -541,6 +541,42 @@ static void holes_that_grow(void **state)
     }
 }
 
+/* A chunk promises everything and no bound is above its start; then its first pages become free, and the run begins in
+ * the chunk before. Nothing is verified in between: that would settle the chunk. */
+static void a_hole_grows_into_the_chunk_before(void **state)
+{
+    (void)state;
+    bool is_zero;
+    uint64_t first;
+    make(4 * CHUNK);
+    take(0, CHUNK - 3);
+    take(CHUNK - 3, 3);
+    take(CHUNK, 3);
+    for (uint64_t page = CHUNK + 3; page < 2 * CHUNK; page++) {
+        take(page, 1);
+    }
+    take(2 * CHUNK, 2 * CHUNK);
+    fallow__pages *pages = &subject->pages;
+    assert_true(fallow__pages_free_short(pages, CHUNK - 3, 3));
+    for (uint64_t page = 600; page < 606; page++) {
+        assert_true(fallow__pages_free_short(pages, page, 1));
+    }
+    assert_int_equal(FIND(.count = 6), 600);
+    for (uint64_t page = 2 * CHUNK - 1; page >= 520; page--) {
+        if (page < 600 || page >= 606) {
+            assert_true(fallow__pages_free_short(pages, page, 1));
+        }
+    }
+    assert_int_equal(FIND(.count = 6), 520);
+    assert_true(fallow__pages_take_short(pages, 6, &first, &is_zero));
+    assert_int_equal(first, 520);
+    assert_true(fallow__pages_free_short(pages, 520, 6));
+    assert_true(fallow__pages_free_short(pages, 519, 1));
+    assert_true(fallow__pages_free_short(pages, CHUNK, 3));
+    assert_int_equal(FIND(.count = 6), CHUNK - 3);
+    assert_true(fallow__pages_verify(pages));
+}
+
 /* More chunks promise too much than are remembered to. */
 static void more_stale_chunks_than_are_remembered(void **state)
 {
@@ -598,6 +634,7 @@ int main(void)
         CASE(a_chunk_that_was_looked_into_is_taken_from_again),
         CASE(holes_that_grow),
         CASE(more_stale_chunks_than_are_remembered),
+        CASE(a_hole_grows_into_the_chunk_before),
     };
     int failed = 0;
     for (os_page_bytes = 4 << 10; os_page_bytes <= 64 << 10; os_page_bytes *= 4) {
