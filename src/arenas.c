@@ -175,7 +175,8 @@ void fallow__mark_set(fallow__mark *mark, const fallow_region *region, const voi
 
 bool fallow__mark_find(const void *bytes, size_t size_bytes, uint64_t address, fallow__mark *mark_out)
 {
-    for (size_t offset = 0; offset + sizeof(fallow__mark) <= size_bytes; offset += sizeof(uint64_t)) {
+    /* on 32 bits the numbers in it are aligned to no more */
+    for (size_t offset = 0; offset + sizeof(fallow__mark) <= size_bytes; offset += sizeof(uint32_t)) {
         const char *candidate = (const char *)bytes + offset;
         if (memcmp(candidate, mark_magic, sizeof mark_magic) != 0) {
             continue;
