@@ -27,8 +27,7 @@
  * its node may promise more than there is. So a node never promises too little. A search goes by the promises and looks
  * at the planes in the end; where they do not keep what was promised, it *settles* the chunk, which is summarised and
  * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once
- * at most, and often it is freed again before anybody asks. No more chunks are stale than are remembered (`stale`), so
- * that no search has too much to make up for.
+ * at most, and often it is freed again before anybody asks.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
  * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the
@@ -40,7 +39,7 @@
  *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
  *   4. A REST page follows a used page.
  *   5. state_pages counts the pages of each state; bounds are lower bounds.
- *   6. A chunk in `open` has valid planes; one in `busy`, too, and is stale. A stale chunk is in `stale`. */
+ *   6. A chunk in `open` has valid planes; one in `busy`, too, and is stale. */
 #include "pages.h"
 
 #include <assert.h>
@@ -344,14 +343,9 @@ static inline bool chunk_is_stale(const fallow__pages *pages, uint64_t chunk_ind
     return *packed_place(pages, 0, chunk_index) >> (3 * PACKED_BITS) == STALE;
 }
 
-/* A chunk becomes stale; the one that has been so longest is settled, if it still is and there are too many. */
-static FALLOW_NOINLINE void chunk_make_stale(fallow__pages *pages, uint64_t chunk_index)
+/* A chunk that is open may promise too much from now on. */
+static inline void chunk_make_stale(fallow__pages *pages, uint64_t chunk_index)
 {
-    uint32_t *slot = &pages->stale[pages->stale_next++ % FALLOW__STALE_SLOTS];
-    if (*slot != 0 && chunk_is_open(pages, *slot - 1) && chunk_is_stale(pages, *slot - 1)) {
-        chunk_settle(pages, *slot - 1);
-    }
-    *slot = (uint32_t)chunk_index + 1;
     node here = node_load(pages, 0, chunk_index);
     here.state = STALE;
     node_store(pages, 0, chunk_index, here);
@@ -1468,6 +1462,9 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     chunk *c = chunk_place(pages, chunk_index);
+    if (!chunk_is_busy(pages, chunk_index)) {
+        chunk_prefetch(pages, chunk_index);
+    }
     if (bit % 64 + count >= 64 || !word_has_run(c, bit, (unsigned)count)) {
         return short_free(pages, first, count);
     }

@@ -66,9 +66,6 @@ typedef enum fallow__page_state {
 /* Chunks that are remembered to be open: see pages.c. */
 #define FALLOW__OPEN_SLOTS 16
 
-/* Chunks that may be stale: see pages.c. */
-#define FALLOW__STALE_SLOTS 16
-
 /* Size classes of the search bounds: 1 to 8, then two for each doubling up to 2^36: 8 + 2 * 33. */
 #define FALLOW__SIZE_CLASSES 74
 
@@ -91,9 +88,7 @@ typedef struct fallow__pages {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t busy[FALLOW__OPEN_SLOTS];
-    uint32_t open[FALLOW__OPEN_SLOTS];   /* chunk + 1, or 0 */
-    uint32_t stale[FALLOW__STALE_SLOTS]; /* likewise */
-    uint32_t stale_next;
+    uint32_t open[FALLOW__OPEN_SLOTS];          /* chunk + 1, or 0 */
     uint64_t raised;                            /* the chunk + 1 that was made to promise more last, or 0 */
     uint64_t hollow;                            /* the chunk + 1 that became wholly free last, or 0 */
     uint32_t bound[FALLOW__SIZE_CLASSES];       /* no run of bound_pages pages starts in a word below it */

@@ -46,7 +46,7 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
 
 enum {
     PAUSES_MOST = 64, /* between two tries */
-    PAUSES_ALL = 1024 /* ten microseconds or two */
+    PAUSES_ALL = 4096 /* some fifty microseconds: a sleep and the wake cost as much */
 };
 
 /* Let a processor that runs two threads give its time to the other. */
