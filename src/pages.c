@@ -18,7 +18,7 @@
  *      chunks     512 chunks in a block: planes used, mark, have                       } been
  *
  * Lazy in space: uniform nodes. A node with a `state` other than MIXED says that all its pages are in that state, and
- * what lies below it is stale: never read, perhaps never written. Before a part of it changes it is *opened*: its state
+ * what lies below it is old: never read, perhaps never written. Before a part of it changes it is *opened*: its state
  * is written into its eight children (or its chunk's planes), and it becomes MIXED. So a change of any length writes
  * the nodes along two paths, from the root to its two ends, and an empty arena is a single node.
  *
@@ -366,8 +366,8 @@ static inline bool chunk_is_busy(const fallow__pages *pages, uint64_t chunk_inde
     return pages->busy[chunk_index % FALLOW__OPEN_SLOTS] == chunk_index + 1;
 }
 
-/* A chunk promises the free run [start, end), which it did not before. If the one before that was raised, too, was the
- * same, more will come: it promises everything, and becomes stale. */
+/* A chunk promises the free run [start, end), which it did not before. The second time in a row for one chunk more will
+ * come: it promises everything, and becomes stale. */
 static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
     if (pages->raised == chunk_index + 1 && end - start < FALLOW__CHUNK_PAGES) {
