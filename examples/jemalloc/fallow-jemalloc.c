@@ -12,6 +12,11 @@
  * Threads. Hooks are called from any thread, with locks of jemalloc's held or not. The arena has its own lock, never
  * calls malloc, and so never comes back here.
  *
+ * Neighbours. All arenas of jemalloc's take from this one, so extents of two of them may lie side by side, and jemalloc
+ * must not merge these. With retain:false it compares their arenas. With retain:true it does not: it takes for granted
+ * that nothing is ever given back, so that what follows a piece of an extent is of the same arena; and it has changed the
+ * books of the wrong one before the hook could refuse. So retain:true is refused at the start.
+ *
  * The start. jemalloc serves the loader and the constructors of other libraries before this library's constructor runs.
  * That memory is not the arena's; hooks hand such addresses on to those that were there before, for ever.
  *
@@ -36,8 +41,8 @@
 #define TRIM_BYTES ((size_t)16 << 20)
 
 /* jemalloc reads this when it starts. Its arena for the largest requests takes no hooks before it is used, so there is to
- * be none. */
-__attribute__((visibility("default"))) const char *malloc_conf = "oversize_threshold:0";
+ * be none. It is the arena here that keeps addresses, so jemalloc need not (see "Neighbours" above). */
+__attribute__((visibility("default"))) const char *malloc_conf = "oversize_threshold:0,retain:false";
 
 static fallow_arena *arena;
 static extent_hooks_t *system_hooks; /* jemalloc's own */
@@ -292,6 +297,11 @@ __attribute__((constructor)) static void start(void)
     const char *limit = getenv("FALLOW_JEMALLOC_LIMIT");
     if (mallctl("arenas.page", &page_bytes, &size, NULL, 0) != 0) {
         stop("jemalloc does not tell its page size");
+    }
+    bool retains;
+    size = sizeof retains;
+    if (mallctl("opt.retain", &retains, &size, NULL, 0) != 0 || retains) {
+        stop("jemalloc has to be told retain:false, else it merges what is not its own");
     }
     const fallow_arena_options options = {
         .page_bytes = page_bytes,
