@@ -575,8 +575,7 @@ fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t
                                  fallow__os_error *error_out)
 {
     bool is_ours = (region->flags & FALLOW_REGION_LARGE_PAGES) == 0 && fallow__posix_probe()->has_guard_install;
-    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0 &&
-        !remap_none(region, base, size_bytes)) {
+    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0 && !remap_none(region, base, size_bytes)) {
         return fallow__posix_cause(errno, FALLOW__POSIX_CHANGE, size_bytes, error_out);
     }
     return fallow__os_commit(region, base, size_bytes, error_out);
