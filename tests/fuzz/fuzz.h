@@ -1,12 +1,12 @@
 /* What every fuzz target includes: the function that a fuzzer calls, and an input read as numbers.
  *
- * A target is one function, which takes any bytes at all and returns 0; what is wrong ends the program (an assertion
- * outside of a test ends it; with CMOCKA_TEST_ABORT=1 by a signal, as AFL++ wants it). Every function of libFuzzer, AFL++
- * and replay.c calls it so, any number of times in one process: what one input does must not show in the next.
+ * A target is one function that takes any bytes at all and returns 0; what is wrong ends the program. (cmocka's
+ * assertions do so outside of a test, too; with CMOCKA_TEST_ABORT=1 with their words, and by a signal.) libFuzzer, AFL++
+ * and replay.c call it any number of times in one process: what one input does must not show in the next.
  *
  * One choice to a statement: in which order arguments and initialisers are evaluated is the compiler's affair, and an
- * input has to mean the same everywhere. Numbers take as few bytes as their range needs, so that a change of one byte is a change of one choice; after the end
- * of the input all are 0. */
+ * input has to mean the same everywhere. Numbers take as few bytes as their range needs, so that a change of one byte is
+ * a change of one choice; after the end of the input all are 0. */
 #ifndef FALLOW_FUZZ_H
 #define FALLOW_FUZZ_H
 
