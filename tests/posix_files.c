@@ -470,6 +470,33 @@ static void long_lines(void **state)
     fallow__posix_close_lines(&lines);
 }
 
+/* --- the kernel at hand ----------------------------------------------------------------------------------------- */
+
+/* What it can do, each thing tried once more, by its effect where it has one. */
+static void facts(void **state)
+{
+    (void)state;
+    fallow_system told;
+    fallow_system_info(&told);
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    char *page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(page, MAP_FAILED);
+    bool is_emulated = madvise(page, page_bytes, 9999) == 0; /* an advice that there is not */
+    assert_int_equal(told.is_emulated, is_emulated);
+    if (!is_emulated) {
+        unsigned char resident[16] = {0}; /* under an emulator one for each 4 KiB */
+        bool has_populate = madvise(page, page_bytes, 23 /* MADV_POPULATE_WRITE */) == 0;
+        assert_int_equal(mincore(page, page_bytes, resident), 0);
+        assert_int_equal(told.has_populate, has_populate && (resident[0] & 1) != 0);
+        assert_int_equal(told.has_lazy_purge, madvise(page, page_bytes, 8 /* MADV_FREE */) == 0);
+        assert_int_equal(told.has_guard_install, madvise(page, page_bytes, 102 /* MADV_GUARD_INSTALL */) == 0);
+    }
+    assert_int_equal(munmap(page, page_bytes), 0);
+    assert_int_equal(told.page_bytes, page_bytes);
+    assert_int_equal(told.granularity_bytes, page_bytes);
+    assert_true(told.memory_bytes != 0 && told.map_count_limit != 0 && told.overcommit_mode >= 0);
+}
+
 int main(void)
 {
     test_begin();
@@ -482,6 +509,7 @@ int main(void)
         cmocka_unit_test_teardown(mappings_and_gaps, real_kernel),
         cmocka_unit_test_teardown(long_lines, real_kernel),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(facts),
     };
     return cmocka_run_group_tests_name("files", tests, NULL, NULL);
 }
