@@ -212,6 +212,13 @@ static void figures_of_a_process(void **state)
     assert_false(figures.has_user);
     assert_false(figures.is_other_user);
 
+    make_up((file[]){{"/proc/77/status", "VmSize:\t 8 kB\n"}, {NULL, NULL}}); /* what is not told is nothing */
+    assert_int_equal(fallow__os_figures_of(77, &figures, &error), FALLOW_OK);
+    assert_int_equal(figures.virtual_bytes, 8 << 10);
+    assert_string_equal(figures.program, "");
+    assert_true(figures.resident_bytes == 0 && figures.code_bytes == 0 && figures.thread_count == 0);
+    assert_false(figures.has_user);
+
     make_up((file[]){{"/proc/77/status", NULL}, {NULL, NULL}});
     assert_int_equal(fallow__os_figures_of(77, &figures, &error), FALLOW_ERR_PERMISSION);
     assert_int_equal(error.code, EACCES);
