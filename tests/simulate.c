@@ -1,10 +1,11 @@
 /* Random lives of programs, one after another, each on a system of its own and against a model (life.h).
  *
- *   simulate [--light] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]
+ *   simulate [--light] [--as-is] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]
  *
  *   --light    for very many: memory is open (sim_os.h, sim_open), so the arenas' pages never fault, and whether they
  *              would is asked before each look and each write instead; lives of one thread only. All else is checked
  *              as ever
+ *   --as-is    a failing life is not made shorter: for those who only ask whether one fails
  *   --ops N    stop after so many operations (1000000), or when the time is up:
  *   --seconds N
  *   --seed S   the first life's seed; the next one's is one more. Without it the clock says
@@ -28,6 +29,7 @@ typedef struct settings {
     uint64_t lie_at;
     bool is_one_life;
     bool is_light;
+    bool is_as_is;
 } settings;
 
 enum {
@@ -171,6 +173,9 @@ static settings read_arguments(int argc, char **argv)
         if (strcmp(argv[i], "--light") == 0) {
             s.is_light = true;
             i--;
+        } else if (strcmp(argv[i], "--as-is") == 0) {
+            s.is_as_is = true;
+            i--;
         } else if (strcmp(argv[i], "--ops") == 0) {
             s.ops = number(value);
         } else if (strcmp(argv[i], "--seconds") == 0) {
@@ -183,7 +188,8 @@ static settings read_arguments(int argc, char **argv)
             s.seed = number(value);
             s.is_one_life = true;
         } else {
-            fprintf(stderr, "usage: simulate [--light] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
+            fprintf(stderr,
+                    "usage: simulate [--light] [--as-is] [--ops N] [--seconds N] [--seed S] [--life S] [--lie N]\n");
             exit(2);
         }
     }
@@ -215,7 +221,8 @@ int main(int argc, char **argv)
     if (code == 77) {
         return 77;
     }
-    if (code != 0 && trial_is_apart()) { /* elsewhere the seed above has to do: --life SEED, or on Linux */
+    bool can_shorten = trial_is_apart(); /* elsewhere the seed above has to do: --life SEED, or on Linux */
+    if (code != 0 && can_shorten && !s.is_as_is) {
         explain(notes[NOTE_SEED], &s);
     }
     return (code != 0) != (s.lie_at != UINT64_MAX);

@@ -21,6 +21,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../bits.h"
 #include "posix.h"
 
 size_t fallow__os_page_bytes(void)
@@ -182,14 +183,10 @@ static void read_os_name(fallow_system *system_out)
 static uint64_t address_space_bytes(void)
 {
     uint64_t top = getauxval(AT_EXECFN);
-    if (top == 0) {
+    if (top == 0 || top > UINT64_MAX / 2) {
         return UINTPTR_MAX;
     }
-    uint64_t bytes = 1;
-    while (bytes <= top) {
-        bytes *= 2;
-    }
-    return bytes;
+    return (uint64_t)2 << fallow__highest_bit(top);
 }
 
 static void read_memory(fallow_system *system_out)

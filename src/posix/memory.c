@@ -570,13 +570,14 @@ fallow_status fallow__os_guard(const fallow_region *region, void *base, size_t s
     return left == FALLOW__OS_LEFT_CHARGED ? FALLOW_OK : status;
 }
 
-/* Which of the two ways made the guard is written nowhere, so both are undone. */
+/* Which of the two ways made the guard is written nowhere, so both are undone. A filter that was set up after the probe
+ * may refuse the first: a new mapping has no guards either, and a guard has no contents to lose. */
 fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t size_bytes,
                                  fallow__os_error *error_out)
 {
     bool is_ours = (region->flags & FALLOW_REGION_LARGE_PAGES) == 0 && fallow__posix_probe()->has_guard_install;
-    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0) {
-        return fallow__posix_cause(errno, FALLOW__POSIX_ADVISE, size_bytes, error_out);
+    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0 && !remap_none(region, base, size_bytes)) {
+        return fallow__posix_cause(errno, FALLOW__POSIX_CHANGE, size_bytes, error_out);
     }
     return fallow__os_commit(region, base, size_bytes, error_out);
 }
