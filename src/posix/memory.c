@@ -51,12 +51,13 @@ static const advice all_advice[] = {
     {FALLOW_REGION_HUGE_PAGES, MADV_HUGEPAGE},
 };
 
-/* Give a range the region's advice. Returns the flags that the kernel refused. */
+/* Give a range the region's advice. Returns the flags that the kernel refused, or that an emulator only says yes to. */
 static uint32_t apply_advice(const fallow_region *region, void *base, size_t size_bytes)
 {
     uint32_t refused = 0;
     for (size_t i = 0; i < sizeof all_advice / sizeof all_advice[0]; i++) {
-        if ((region->flags & all_advice[i].flag) != 0 && madvise(base, size_bytes, all_advice[i].advice) != 0) {
+        if ((region->flags & all_advice[i].flag) != 0 &&
+            (fallow__posix_probe()->is_emulated || madvise(base, size_bytes, all_advice[i].advice) != 0)) {
             refused |= all_advice[i].flag;
         }
     }
