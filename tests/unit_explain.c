@@ -389,6 +389,11 @@ static void arenas_are_listed_while_they_live(void **state)
     assert_true(shows("and 3 arenas more"));
     for (size_t i = COUNT; i-- > 0;) { /* the unlisted ones first */
         fallow_arena_destroy(arenas[i]);
+        if (i == FALLOW__ARENAS_LISTED) {
+            page.count = 0;
+            assert_int_equal(fallow_process_explain(write_on, &page, 0), FALLOW_OK);
+            assert_null(strstr(page.text, "arenas more")); /* all are listed */
+        }
     }
     assert_int_equal(listed(), 0);
     assert_int_equal(fallow__arenas_unlisted(), 0);
@@ -607,6 +612,30 @@ static void explain_refuses_and_is_refused(void **state)
     assert_int_equal(fallow__explain_read(&report, 4000000000u, &error), FALLOW_ERR_INVALID); /* no such process */
 }
 
+/* Each limit has all its fields. */
+static void limits_as_json(void **state)
+{
+    (void)state;
+    static fallow__explain report;
+    fallow__os_error error;
+    begin(&(fallow__writer){0});
+    assert_int_equal(fallow__explain_read(&report, fallow__os_process_id(), &error), FALLOW_OK);
+    assert_int_equal(fallow_process_explain(write_on, &page, FALLOW_EXPLAIN_JSON), FALLOW_OK);
+    for (size_t i = 0; i < report.limit_count; i++) {
+        const fallow__os_limit *limit = &report.limits[i];
+        char words[128];
+        snprintf(words, sizeof words, "{\"name\":\"%s\",\"unit\":\"%s\",\"place\":\"", limit->name,
+                 limit->is_mappings ? "mappings" : "bytes");
+        assert_true(shows(words));
+        const char *rest = strstr(page.text, words) + strlen(words);
+        char number[64];
+        snprintf(number, sizeof number, limit->limit == UINT64_MAX ? "\"limit\":null," : "\"limit\":%llu,",
+                 (unsigned long long)limit->limit);
+        assert_non_null(strstr(rest, number));
+        assert_non_null(strstr(rest, limit->is_of_all ? "\"is_of_all\":true}" : "\"is_of_all\":false}"));
+    }
+}
+
 /* --- statistics ---------------------------------------------------------------------------------------------- */
 
 static void statistics_are_written(void **state)
@@ -689,6 +718,7 @@ int main(void)
         cmocka_unit_test(the_nearest_limit),
         cmocka_unit_test(what_cannot_be_seen_is_said),
         cmocka_unit_test(explain_refuses_and_is_refused),
+        cmocka_unit_test(limits_as_json),
         cmocka_unit_test(statistics_are_written),
         cmocka_unit_test(the_callback_may_use_the_library),
     };
