@@ -3,13 +3,14 @@
  * An arena is a list of *parts*, oldest first. A part is one reservation with its own bookkeeping in front:
  *
  *      region.base                                                  base
- *      | head | upper | block 0 | block 1 | ...    | guard | (gap) | page 0 | page 1 | ...                  |
- *      '--- committed --'-- committed as used ------'-- never ------'-- committed as used, in steps --------'
+ *      | head | upper | block 0 | block 1 | ...    | guard | (gap) | page 0 | page 1 | ...          | guard |
+ *      '--- committed --'-- committed as used ------'-- never ------'- committed as used, in steps -'-------'
  *
  *   head    the part; in the first part's head the arena itself; and two bits for each block: `ready`, its bookkeeping
  *           is committed, and `fresh`, it became so in the call under way
  *   upper   the page allocator's upper storage; blocks: its bitmaps (pages.h)
- *   guard   an OS page that is never committed, so that a run below or a wild write does not reach the bookkeeping
+ *   guard   an OS page that is never committed: what writes before the first run, or behind the last one, faults before
+ *           it reaches bookkeeping, this part's or that of a reservation right behind. A part in large pages has none
  *
  * Every request goes through three steps, the refusable ones first:
  *
@@ -176,7 +177,7 @@ typedef struct part_layout {
     size_t block_offset;
     size_t data_offset;
     size_t align_bytes; /* of the reservation and of page 0 */
-    size_t total_bytes;
+    size_t total_bytes; /* without the guard at the end */
 } part_layout;
 
 /* --- Looking (place.c) */

@@ -291,10 +291,31 @@ static unsigned chunk_free_tail(const chunk *c)
     return 0;
 }
 
-/* The lowest position in a chunk, not below a word, where `count` pages are free, count at most 64;
- * FALLOW__CHUNK_PAGES if there is none. A run of up to 64 pages lies in one word or two. */
+/* The lowest position in a chunk, not below a word, where `count` pages are free; FALLOW__CHUNK_PAGES if there is none.
+ * From one free run to the next: there are few where runs are long. */
+static unsigned chunk_find_long(const chunk *c, unsigned word, unsigned count)
+{
+    unsigned start = word * 64; /* of the free run that reaches the present place */
+    for (; word < WORDS; word++) {
+        for (uint64_t used = c->used[word]; used != 0;) {
+            unsigned end = word * 64 + fallow__lowest_bit(used);
+            if (end >= start + count) {
+                return start;
+            }
+            uint64_t behind = ~used & ~(used ^ (used - 1)); /* what is free behind the first used pages */
+            start = behind != 0 ? word * 64 + fallow__lowest_bit(behind) : word * 64 + 64;
+            used &= 0 - (behind & (0 - behind));
+        }
+    }
+    return FALLOW__CHUNK_PAGES >= start + count ? start : FALLOW__CHUNK_PAGES;
+}
+
+/* The same for a run of up to 64 pages, which lies in one word or two. */
 static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
 {
+    if (count > 8) {
+        return chunk_find_long(c, word, count);
+    }
     for (; word < WORDS; word++) {
         uint64_t low = ~c->used[word];
         if (low == 0) {

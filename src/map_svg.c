@@ -30,6 +30,8 @@ enum {
     LEAST_TENTHS = 20 /* the thinnest of a stack */
 };
 
+_Static_assert(FALLOW__MAP_PAGE_KINDS *LEAST_TENTHS <= CELL_HEIGHT * 10, "a cell has room for a piece of each kind");
+
 static const char classes[FALLOW__MAP_KINDS] = {'u', 'c', 'r', 'l', 'z', 'a', 'n', 'm', 'g'};
 
 /* One rule a kind; and the patterns that they name: a ground, and lines or dots on it. */
@@ -342,6 +344,36 @@ static void write_pure(fallow__writer *writer, const fallow__map_plan *plan, con
     fallow__write_text(writer, "</g>\n");
 }
 
+static unsigned highest_of(const uint64_t heights[FALLOW__MAP_PAGE_KINDS])
+{
+    unsigned highest = 0;
+    for (unsigned kind = 1; kind < FALLOW__MAP_PAGE_KINDS; kind++) {
+        highest = heights[kind] > heights[highest] ? kind : highest;
+    }
+    return highest;
+}
+
+/* How high the pieces of a stack are, in tenths: by their pages, each of them to be seen, and as high as a cell
+ * together. What the thin ones have too much is taken from the highest, a tenth at a time: that one is never thin, as
+ * the thinnest stack of all kinds is no higher than a cell. */
+static void stack_heights(const fallow__map_cell *cell, uint64_t heights_out[FALLOW__MAP_PAGE_KINDS])
+{
+    const uint64_t whole = CELL_HEIGHT * 10;
+    uint64_t all = fallow__map_cell_pages(cell);
+    uint64_t sum = 0;
+    for (unsigned kind = 0; kind < FALLOW__MAP_PAGE_KINDS; kind++) {
+        heights_out[kind] = cell->pages[kind] * whole / all; /* pages are at most 2^36 */
+        if (cell->pages[kind] != 0 && heights_out[kind] < LEAST_TENTHS) {
+            heights_out[kind] = LEAST_TENTHS;
+        }
+        sum += heights_out[kind];
+    }
+    for (; sum > whole; sum--) {
+        heights_out[highest_of(heights_out)]--;
+    }
+    heights_out[highest_of(heights_out)] += whole - sum;
+}
+
 /* A cell of several kinds: a stack, in the order of the legend from the bottom up. */
 static void write_stack(fallow__writer *writer, const fallow__map_plan *plan, const fallow__map_part *part,
                         const fallow__map_row *row, unsigned column, uint64_t top)
@@ -349,18 +381,7 @@ static void write_stack(fallow__writer *writer, const fallow__map_plan *plan, co
     const fallow__map_cell *cell = &row->cells[column];
     uint64_t all = fallow__map_cell_pages(cell);
     uint64_t heights[FALLOW__MAP_PAGE_KINDS];
-    uint64_t sum = 0;
-    unsigned highest = 0;
-    for (unsigned kind = 0; kind < FALLOW__MAP_PAGE_KINDS; kind++) {
-        /* pages are at most 2^36 */
-        heights[kind] = cell->pages[kind] * CELL_HEIGHT * 10 / all;
-        if (cell->pages[kind] != 0 && heights[kind] < LEAST_TENTHS) {
-            heights[kind] = LEAST_TENTHS;
-        }
-        highest = heights[kind] > heights[highest] ? kind : highest;
-        sum += heights[kind];
-    }
-    heights[highest] = heights[highest] + CELL_HEIGHT * 10 - sum;
+    stack_heights(cell, heights);
     begin_group(writer, plan, part, cell);
     write_place(writer, plan, part, row->first + ((uint64_t)column << plan->cell_shift), all);
     fallow__write_text(writer, ": ");

@@ -161,57 +161,41 @@ static inline node node_uniform(unsigned level, unsigned state)
 
 /* --- summaries --------------------------------------------------------------------------------------------- */
 
-/* A node made of parts that are added in order. */
-typedef struct gathering {
-    uint64_t start; /* known once a part was not wholly free */
-    uint64_t max;
-    uint64_t run; /* the free run that ends where the next part begins */
-    bool is_start_known;
-} gathering;
-
-static inline void gather(gathering *all, uint64_t size, node part)
+/* A node from its eight children, packed or wide. */
+static inline node children_combine(const uint64_t *packed, const wide_node *wide, uint64_t child_pages)
 {
-    all->run += part.start;
-    if (part.start == size) {
-        return;
+    node first = packed != NULL ? node_unpack(packed[0]) : node_unpack_wide(&wide[0]);
+    uint64_t start = 0;
+    uint64_t max = 0;
+    uint64_t run = 0; /* the free run that ends where the next child begins */
+    bool is_free = true;
+    bool is_uniform = first.state < MIXED;
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        node child = packed != NULL ? node_unpack(packed[i]) : node_unpack_wide(&wide[i]);
+        is_uniform = is_uniform && child.state == first.state;
+        run += child.start;
+        start = is_free ? run : start;
+        max = run > max ? run : max;
+        max = child.max > max ? child.max : max;
+        if (child.start != child_pages) {
+            is_free = false;
+            run = child.end;
+        }
     }
-    all->start = all->is_start_known ? all->start : all->run;
-    all->is_start_known = true;
-    all->max = all->run > all->max ? all->run : all->max;
-    all->max = part.max > all->max ? part.max : all->max;
-    all->run = part.end;
+    return (node){
+        .start = start,
+        .max = run > max ? run : max,
+        .end = run,
+        .state = is_uniform ? first.state : MIXED,
+    };
 }
 
-/* A node from its children. Two loops, since this is most of what settling costs. */
 static node node_combine(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     uint64_t child_pages = level_pages(level - 1);
-    gathering all = {0};
-    unsigned state;
-    bool is_uniform = true;
-    if (level > BLOCK_LEVEL + 1) {
-        const wide_node *child = wide_place(pages, level - 1, index * CHILDREN);
-        state = (unsigned)child->state;
-        for (unsigned i = 0; i < CHILDREN; i++, child++) {
-            gather(&all, child_pages, node_unpack_wide(child));
-            is_uniform = is_uniform && child->state == state;
-        }
-    } else {
-        const uint64_t *word = packed_place(pages, level - 1, index * CHILDREN);
-        uint64_t differ = 0;
-        for (unsigned i = 0; i < CHILDREN; i++) {
-            gather(&all, child_pages, node_unpack(word[i]));
-            differ |= word[i] ^ word[0];
-        }
-        state = node_unpack(word[0]).state;
-        is_uniform = differ >> (3 * PACKED_BITS) == 0;
-    }
-    return (node){
-        .start = all.is_start_known ? all.start : all.run,
-        .max = all.run > all.max ? all.run : all.max,
-        .end = all.run,
-        .state = is_uniform && state < MIXED ? state : MIXED,
-    };
+    return level > BLOCK_LEVEL + 1
+               ? children_combine(NULL, wide_place(pages, level - 1, index * CHILDREN), child_pages)
+               : children_combine(packed_place(pages, level - 1, index * CHILDREN), NULL, child_pages);
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
@@ -1346,7 +1330,27 @@ uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned m
     return taken;
 }
 
-/* The same question as below for what most runs are: in one word, together with the page behind them. */
+/* The 64 pages of a plane from a position on, which is in the last word only if it is that word's first. */
+FALLOW_UNSYNCHRONISED
+static inline uint64_t plane_window(const volatile uint64_t *plane, unsigned bit)
+{
+    uint64_t low = plane[bit / 64] >> bit % 64;
+    return bit % 64 != 0 ? low | plane[bit / 64 + 1] << (64 - bit % 64) : low;
+}
+
+/* The same question as below for what most runs are: shorter than 64 pages, and together with the page behind them in
+ * one chunk. */
+FALLOW_UNSYNCHRONISED
+static inline bool window_has_run(const volatile chunk *c, unsigned bit, unsigned count)
+{
+    uint64_t used = plane_window(c->used, bit);
+    uint64_t mark = plane_window(c->mark, bit);
+    uint64_t have = plane_window(c->have, bit);
+    uint64_t behind = (uint64_t)1 << count;
+    return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+}
+
+/* The same again for a run in one word, with the page behind it. */
 FALLOW_UNSYNCHRONISED
 static inline bool word_has_run(const volatile chunk *c, unsigned bit, unsigned count)
 {
@@ -1399,17 +1403,12 @@ void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs
     }
 }
 
-/* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
- * not look as if there was one: where a whole chunk has been changed at once and its planes are old, what they show was
- * free, or part of a run that was longer. */
+/* Any short run. */
 FALLOW_UNSYNCHRONISED
-bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count)
+static FALLOW_NOINLINE bool is_run_anywhere(const fallow__pages *pages, uint64_t first, uint64_t count)
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (bit % 64 + count < 64) {
-        return word_has_run(chunk_place(pages, chunk_index), bit, (unsigned)count);
-    }
     if (count < FALLOW__CHUNK_PAGES - bit) {
         return chunk_has_run(chunk_place(pages, chunk_index), bit, bit + (unsigned)count, true);
     }
@@ -1421,6 +1420,19 @@ bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint
     unsigned end = (unsigned)(bit + count - FALLOW__CHUNK_PAGES);
     return chunk_has_run(chunk_place(pages, chunk_index - 1), bit, FALLOW__CHUNK_PAGES, true) &&
            (end != 0 ? chunk_has_run(next, 0, end, false) : (next->used[0] & ~next->mark[0] & 1) == 0);
+}
+
+/* The planes of a chunk in which a run shorter than the chunk lives are valid; and those of a chunk with no such run do
+ * not look as if there was one: where a whole chunk has been changed at once and its planes are old, what they show was
+ * free, or part of a run that was longer. */
+FALLOW_UNSYNCHRONISED
+bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count)
+{
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    if (count < 64 && bit < FALLOW__CHUNK_PAGES - 64) {
+        return window_has_run(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, (unsigned)count);
+    }
+    return is_run_anywhere(pages, first, count);
 }
 
 /* Free [bit, end) of a chunk, which is a run or its part. */

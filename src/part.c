@@ -58,7 +58,7 @@ static bool part_plan(const fallow_arena *arena, uint64_t page_count, size_t str
     size_t last_block = layout.block_offset + (size_t)(layout.plan.block_count - 1) * layout.plan.block_bytes;
     size_t metadata_end = last_block + layout.plan.last_block_bytes + os_page; /* and the guard */
     layout.data_offset = (size_t)fallow__align_up(metadata_end, layout.align_bytes);
-    if (layout.data_offset > SIZE_MAX - data_bytes) {
+    if (layout.data_offset > SIZE_MAX - data_bytes - os_page) { /* the second guard */
         return false;
     }
     layout.total_bytes = layout.data_offset + data_bytes;
@@ -192,7 +192,8 @@ fallow_status fallow__part_reserve(const fallow_arena *arena, uint64_t page_coun
         fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
         if (part_plan(arena, page_count, struct_bytes, layout_out)) {
             fallow_region_options options = region_options(arena, layout_out);
-            status = fallow__os_reserve(layout_out->total_bytes, &options, region_out, error);
+            size_t guarded_bytes = layout_out->total_bytes + fallow__os_page_bytes();
+            status = fallow__os_reserve(guarded_bytes, &options, region_out, error);
         }
         if (status == FALLOW_OK || page_count / 2 < min_pages) {
             return status;

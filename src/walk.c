@@ -86,7 +86,7 @@ static bool tell_part(void *context, size_t index, fallow__map_part *part_out)
             .page_count = p->plan.page_count,
             .region_bytes = p->region.size_bytes,
             .bookkeeping_bytes = p->metadata_bytes,
-            .guard_bytes = fallow__os_page_bytes(),
+            .guard_bytes = fallow__os_page_bytes(), /* before the pages; the one behind them counts as reserved */
         };
     }
     fallow__os_lock_release(&arena->lock);

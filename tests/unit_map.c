@@ -419,6 +419,38 @@ static void thin_parts_show(void **state)
         "8 MiB at 0x100000000000: 8 KiB in use, 8 KiB retained, 7.9 MiB released; 1 run: 8 KiB at 0x100000000000");
 }
 
+/* Three large kinds and three thin ones: what the thin ones get too much, no single kind has. */
+static void a_stack_is_as_high_as_a_cell(void **state)
+{
+    (void)state;
+    static const fallow__map_kind thin[] = {FALLOW__MAP_CACHED, FALLOW__MAP_LAZY, FALLOW__MAP_ADDRESSES};
+    const fallow_map_options options = {.columns = 16, .rows = 4};
+    begin_made(&first_made);
+    begin_part(&first_made);
+    for (unsigned i = 0; i < 64; i++) {
+        add(&first_made, FALLOW__MAP_IN_USE, 308);
+        add(&first_made, FALLOW__MAP_RETAINED, 308);
+        add(&first_made, FALLOW__MAP_RELEASED, 302);
+        for (unsigned kind = 0; kind < 3; kind++) {
+            add(&first_made, thin[kind], kind == 0 ? 34 : 36);
+        }
+    }
+    draw(&first_made, FALLOW_MAP_SVG, &options);
+    const char *cell = strstr(page.text, "8 MiB at 0x100000000000: ");
+    assert_non_null(cell);
+    uint64_t tenths = 0;
+    unsigned boxes = 0;
+    const char *end = strstr(cell, "</g>");
+    for (const char *at = cell; (at = strstr(at, "<path ")) != NULL && at < end; at++) {
+        double height = strtod(strchr(strstr(at, "d=\"M"), 'v') + 1, NULL);
+        assert_true(height >= 2 && height <= 14);
+        tenths += (uint64_t)(height * 10 + 0.5);
+        boxes++;
+    }
+    assert_int_equal(boxes, 6);
+    assert_int_equal(tenths, 140);
+}
+
 static void colours_and_letters(void **state)
 {
     (void)state;
@@ -598,6 +630,7 @@ int main(void)
         cmocka_unit_test(changed_meanwhile),
         cmocka_unit_test(more_parts_than_rows),
         cmocka_unit_test(thin_parts_show),
+        cmocka_unit_test(a_stack_is_as_high_as_a_cell),
         cmocka_unit_test(colours_and_letters),
         cmocka_unit_test(the_figures_are_the_arenas),
         cmocka_unit_test(refused_at_each_byte),

@@ -577,6 +577,55 @@ static void a_hole_grows_into_the_chunk_before(void **state)
     assert_true(fallow__pages_verify(pages));
 }
 
+/* Wherever in a chunk it begins, and with a hole before it that is a page too short. */
+static void a_long_hole_is_found_at_every_place(void **state)
+{
+    (void)state;
+    static const uint64_t counts[] = {9, 33, 63, 64};
+    make(2 * CHUNK);
+    take(0, 2 * CHUNK);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        give(0, counts[i] - 1);
+        for (uint64_t first = counts[i]; first + counts[i] <= CHUNK; first++) {
+            give(first, counts[i]);
+            assert_int_equal(FIND(.count = counts[i]), first);
+            assert_int_equal(FIND(.count = counts[i] + 1), -1);
+            take(first, counts[i]);
+        }
+        take(0, counts[i] - 1);
+    }
+}
+
+/* A run is told from its neighbours, from its part, and from more than it: at every place. */
+static void a_short_run_is_known_at_every_place(void **state)
+{
+    (void)state;
+    static const uint64_t counts[] = {1, 2, 33, 63, 64, 100};
+    make(4 * CHUNK);
+    take(4 * CHUNK - 1, 1); /* nothing is closed meanwhile */
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const uint64_t count = counts[i];
+        for (uint64_t first = 0; first < 2 * CHUNK; first++) {
+            const fallow__pages *pages = &subject->pages;
+            take(first, count);
+            /* where it ends with its chunk it may not be known unless the next one is open */
+            assert_true(fallow__pages_is_short_run(pages, first, count) || (first + count) % CHUNK == 0);
+            assert_false(fallow__pages_is_short_run(pages, first, count + 1));
+            assert_false(fallow__pages_is_short_run(pages, first + 1, count));
+            if (count > 1) {
+                assert_false(fallow__pages_is_short_run(pages, first, count - 1));
+                assert_false(fallow__pages_is_short_run(pages, first + 1, count - 1));
+            }
+            take(first + count, 1); /* another run right behind */
+            assert_true(fallow__pages_is_short_run(pages, first, count));
+            assert_false(fallow__pages_is_short_run(pages, first, count + 1));
+            give(first, count);
+            assert_false(fallow__pages_is_short_run(pages, first, count));
+            give(first + count, 1);
+        }
+    }
+}
+
 /* Thousands of chunks promise too much. */
 static void thousands_of_stale_chunks(void **state)
 {
@@ -633,6 +682,8 @@ int main(void)
         CASE(runs_over_two_chunks_come_and_go),
         CASE(a_chunk_that_was_looked_into_is_taken_from_again),
         CASE(holes_that_grow),
+        CASE(a_long_hole_is_found_at_every_place),
+        CASE(a_short_run_is_known_at_every_place),
         CASE(thousands_of_stale_chunks),
         CASE(a_hole_grows_into_the_chunk_before),
     };

@@ -215,7 +215,9 @@ int main(void)
     /* jemalloc 5.3 has one lock that it does not take before a fork: that of the tree by which it finds extents, held when
      * the first extent comes to a GiB of addresses. So that no child finds it held, this and the next GiB are in the tree
      * before there are threads. */
-    free(malloc((size_t)1 << 30));
+    void *volatile large = malloc((size_t)1 << 30); /* volatile: else the compiler leaves both calls out */
+    REQUIRE(large != NULL);
+    free(large);
     pthread_t forking;
     REQUIRE(pthread_create(&forking, NULL, fork_while_others_work, NULL) == 0);
     work();

@@ -11,6 +11,7 @@
  *   EINVAL, ENOMEM   advice           VmLck: locked pages refuse to be purged     LOCKED
  *   EAGAIN           a thread         RLIMIT_AS against VmSize and its stack      ADDRESS_SPACE
  *   EAGAIN           a thread         (RLIMIT_NPROC, pids.max: not told apart)    OS
+ *   EAGAIN           advice           (the kernel has no memory at this moment)   OS
  *
  * The looking is a moment later than the refusal, so another thread can have changed the figures: then no limit is
  * named, and the status is the one that the request alone suggests. */
@@ -76,7 +77,10 @@ static bool is_commit_limit_reached(uint64_t more_bytes, uint64_t *limit_out)
     fallow__posix_read_number("/proc/sys/vm/admin_reserve_kbytes", &admin_kib);
     fallow__posix_read_number("/proc/sys/vm/user_reserve_kbytes", &user_kib);
     *limit_out = limit_bytes;
-    return is_passed(committed_bytes + (admin_kib + user_kib) * 1024, more_bytes, limit_bytes);
+    if (is_passed(admin_kib, user_kib, limit_bytes / 1024)) {
+        return true;
+    }
+    return is_passed(committed_bytes, more_bytes, limit_bytes - (admin_kib + user_kib) * 1024);
 }
 
 static fallow_status cause_of_reserve(size_t size_bytes, fallow__os_error *error_out)
@@ -157,6 +161,9 @@ static fallow_status classify(int code, fallow__posix_request request, size_t si
     case EPERM:
     case EACCES: return FALLOW_ERR_PERMISSION;
     case EAGAIN:
+        if (request == FALLOW__POSIX_ADVISE) {
+            return FALLOW_ERR_OS;
+        }
         return request == FALLOW__POSIX_THREAD ? cause_of_thread(size_bytes, error_out) : cause_of_locked(error_out);
     case ENOMEM: return cause_of_no_memory(request, size_bytes, error_out);
     case EEXIST: return FALLOW_ERR_ADDRESS_SPACE;

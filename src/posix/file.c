@@ -15,7 +15,8 @@
 
 bool fallow__os_file_create(const char *path, fallow__os_file *file_out, bool *is_taken_out)
 {
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_LARGEFILE, 0666);
+    /* for its owner alone: what it tells are addresses of a live program, as in /proc/PID/maps */
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_LARGEFILE, 0600);
     *is_taken_out = file < 0 && errno == EEXIST;
     *file_out = (fallow__os_file){file};
     return file >= 0;

@@ -51,12 +51,13 @@ static const advice all_advice[] = {
     {FALLOW_REGION_HUGE_PAGES, MADV_HUGEPAGE},
 };
 
-/* Give a range the region's advice. Returns the flags that the kernel refused. */
+/* Give a range the region's advice. Returns the flags that the kernel refused, or that an emulator only says yes to. */
 static uint32_t apply_advice(const fallow_region *region, void *base, size_t size_bytes)
 {
     uint32_t refused = 0;
     for (size_t i = 0; i < sizeof all_advice / sizeof all_advice[0]; i++) {
-        if ((region->flags & all_advice[i].flag) != 0 && madvise(base, size_bytes, all_advice[i].advice) != 0) {
+        if ((region->flags & all_advice[i].flag) != 0 &&
+            (fallow__posix_probe()->is_emulated || madvise(base, size_bytes, all_advice[i].advice) != 0)) {
             refused |= all_advice[i].flag;
         }
     }
@@ -569,13 +570,14 @@ fallow_status fallow__os_guard(const fallow_region *region, void *base, size_t s
     return left == FALLOW__OS_LEFT_CHARGED ? FALLOW_OK : status;
 }
 
-/* Which of the two ways made the guard is written nowhere, so both are undone. */
+/* Which of the two ways made the guard is written nowhere, so both are undone. A filter that was set up after the probe
+ * may refuse the first: a new mapping has no guards either, and a guard has no contents to lose. */
 fallow_status fallow__os_unguard(const fallow_region *region, void *base, size_t size_bytes,
                                  fallow__os_error *error_out)
 {
     bool is_ours = (region->flags & FALLOW_REGION_LARGE_PAGES) == 0 && fallow__posix_probe()->has_guard_install;
-    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0) {
-        return fallow__posix_cause(errno, FALLOW__POSIX_ADVISE, size_bytes, error_out);
+    if (is_ours && madvise(base, size_bytes, FALLOW__MADV_GUARD_REMOVE) != 0 && !remap_none(region, base, size_bytes)) {
+        return fallow__posix_cause(errno, FALLOW__POSIX_CHANGE, size_bytes, error_out);
     }
     return fallow__os_commit(region, base, size_bytes, error_out);
 }

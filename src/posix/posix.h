@@ -79,7 +79,7 @@ void fallow__posix_close_lines(fallow__posix_lines *lines);
 /* The next line without its newline; what does not fit is cut off. false at the end. */
 bool fallow__posix_next_line(fallow__posix_lines *lines, char *line_out, size_t line_bytes);
 
-/* Read a number after blanks; *text is left behind it. false if there is no digit. */
+/* Read a number after blanks; *text is left behind it. What is too large is UINT64_MAX. false if there is no digit. */
 bool fallow__posix_parse_number(const char **text, int base, uint64_t *number_out);
 
 /* The next mapping that the kernel counts as one; lines of /proc/self/maps. false at the end. */

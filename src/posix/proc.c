@@ -84,8 +84,9 @@ bool fallow__posix_parse_number(const char **text, int base, uint64_t *number_ou
     }
     const char *digits = position;
     uint64_t number = 0;
-    while (digit_value(*position) < base) {
-        number = number * (uint64_t)base + (uint64_t)digit_value(*position++);
+    for (; digit_value(*position) < base; position++) {
+        uint64_t digit = (uint64_t)digit_value(*position);
+        number = number <= (UINT64_MAX - digit) / (uint64_t)base ? number * (uint64_t)base + digit : UINT64_MAX;
     }
     *text = position;
     *number_out = number;
@@ -123,7 +124,8 @@ static void match_fields(const char *line, const fallow__posix_field *fields, si
         const char *text = &line[name_length];
         uint64_t number;
         if (fallow__posix_parse_number(&text, 10, &number)) {
-            *fields[i].value_out = strncmp(text, " kB", 3) == 0 ? number * 1024 : number;
+            uint64_t unit = strncmp(text, " kB", 3) == 0 ? 1024 : 1;
+            *fields[i].value_out = number <= UINT64_MAX / unit ? number * unit : UINT64_MAX;
         }
     }
 }

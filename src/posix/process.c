@@ -221,7 +221,7 @@ static bool read_mount(char *line, bool is_v2, hierarchy *hierarchy_out)
         words[i] = next_word(&rest);
     }
     char *separator = rest != NULL ? strstr(rest, "- ") : NULL;
-    if (words[4] == NULL || separator == NULL) {
+    if (words[4] == NULL || words[4][0] != '/' || separator == NULL) {
         return false;
     }
     rest = separator + 2;

@@ -77,6 +77,11 @@ static fallow_arena *make(const char *kind)
     if (system.is_wine || system.is_emulated || system.address_space_limit != UINT64_MAX) {
         huge = 512 * MIB;
     }
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    huge = (size_t)512 << 30; /* a TiB is there in two runs of three only, and two pictures are to be alike */
+#endif
+#endif
     options.reserve_bytes = is_huge ? huge : is_small ? MIB : 256 * MIB;
     options.grow_bytes = is_small ? 64 * KIB : 0;
     options.min_reserve_bytes = 64 * KIB;

@@ -203,9 +203,8 @@ static void tell_trim(const story *self)
                                                    : "given back; this system does not wait with FREE.");
         break;
     case FALLOW_PURGE_DECOMMIT:
-        printf(
-            "given back with its commit charge; each hole is a\n"
-            "      mapping of its own now, and faults if touched.\n");
+        printf("given back with its commit charge; each hole is a\n"
+               "      mapping of its own now, and faults if touched.\n");
         break;
     default: printf("given back at once; those pages stay usable, and read zero.\n"); break;
     }

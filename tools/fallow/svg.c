@@ -32,7 +32,7 @@ void svg_escaped(FILE *out, const char *text)
         case '<': fputs("&lt;", out); break;
         case '>': fputs("&gt;", out); break;
         case '"': fputs("&quot;", out); break;
-        default: fputc(*text >= 0 && *text < ' ' ? '?' : *text, out);
+        default: fputc((unsigned char)*text < ' ' ? '?' : *text, out);
         }
     }
 }

@@ -598,7 +598,7 @@ __attribute__((constructor)) static void record_begin(void)
 {
     resolve();
     depth++;
-    const char *path = getenv("FALLOW_TRACE_FILE");
+    const char *path = secure_getenv("FALLOW_TRACE_FILE"); /* an administrator may preload us into a set-id program */
     if (path != NULL && path[0] != '\0' && set_path(path)) {
         pthread_atfork(fork_prepare, fork_parent, fork_child);
         lock_take();

@@ -1,0 +1,21 @@
+# s390x, a big-endian machine. Linked statically, and run by qemu: no C library of that machine has to be installed to run a program.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR s390x)
+
+set(CMAKE_C_COMPILER s390x-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER s390x-linux-gnu-g++)
+
+list(APPEND CMAKE_FIND_ROOT_PATH /usr/s390x-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-static")
+
+if(NOT CMAKE_HOST_SYSTEM_PROCESSOR STREQUAL CMAKE_SYSTEM_PROCESSOR)
+    find_program(FALLOW_QEMU_S390X NAMES qemu-s390x-static qemu-s390x)
+    if(FALLOW_QEMU_S390X)
+        set(CMAKE_CROSSCOMPILING_EMULATOR "${FALLOW_QEMU_S390X}")
+    endif()
+endif()
