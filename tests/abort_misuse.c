@@ -399,6 +399,127 @@ static void decommit_over_two_runs(void)
     call_decommit(arena, run + 7 * page, 2 * page);
 }
 
+/* --- results for nobody ----------------------------------------------------------------------------------------- */
+
+static void went_on(fallow_status status)
+{
+    fprintf(stderr, "went on with %s\n", fallow_status_name(status));
+}
+
+static void alloc_nowhere(void)
+{
+    prepare();
+    expect("fallow_arena_alloc", NULL, "base_out is NULL");
+    went_on(fallow_arena_alloc(arena, page, NULL));
+}
+
+static void alloc_run_nowhere(void)
+{
+    prepare();
+    expect("fallow_arena_alloc_run", NULL, "run_out is NULL");
+    went_on(fallow_arena_alloc_run(arena, page, NULL, NULL));
+}
+
+static void create_nowhere(void)
+{
+    prepare();
+    expect("fallow_arena_create", NULL, "arena_out is NULL");
+    went_on(fallow_arena_create(NULL, NULL));
+}
+
+static void read_stats_nowhere(void)
+{
+    prepare();
+    expect("fallow_arena_read_stats", NULL, "stats_out is NULL");
+    fallow_arena_read_stats(arena, NULL);
+}
+
+static void read_stats_of_null(void)
+{
+    fallow_arena_stats stats;
+    prepare();
+    expect("fallow_arena_read_stats", NULL, "the arena is NULL");
+    fallow_arena_read_stats(NULL, &stats);
+}
+
+static void run_of_nowhere(void)
+{
+    prepare();
+    expect("fallow_arena_run_of", run, "run_out is NULL");
+    went_on(fallow_arena_run_of(arena, run, NULL));
+}
+
+static void free_many_of_null(void)
+{
+    prepare();
+    expect("fallow_arena_free_many", NULL, "runs is NULL");
+    fallow_arena_free_many(arena, NULL, 1);
+}
+
+static void write_map_to_null(void)
+{
+    prepare();
+    expect("fallow_arena_write_map", arena, "write is NULL");
+    went_on(fallow_arena_write_map(arena, FALLOW_MAP_SVG, NULL, NULL, NULL));
+}
+
+static void write_stats_to_null(void)
+{
+    prepare();
+    expect("fallow_stats_write", arena, "write is NULL");
+    went_on(fallow_stats_write(arena, FALLOW_STATS_TEXT, NULL, NULL));
+}
+
+static void explain_to_null(void)
+{
+    prepare();
+    expect("fallow_process_explain", NULL, "write is NULL");
+    went_on(fallow_process_explain(NULL, NULL, 0));
+}
+
+static void system_info_nowhere(void)
+{
+    prepare();
+    expect("fallow_system_info", NULL, "system_out is NULL");
+    fallow_system_info(NULL);
+}
+
+static void process_info_nowhere(void)
+{
+    prepare();
+    expect("fallow_process_info", NULL, "process_out is NULL");
+    went_on(fallow_process_info(NULL));
+}
+
+static void reserve_nowhere(void)
+{
+    prepare();
+    expect("fallow_region_reserve", NULL, "region_out is NULL");
+    went_on(fallow_region_reserve(1, NULL, NULL));
+}
+
+static void release_of_null(void)
+{
+    prepare();
+    expect("fallow_region_release", NULL, "the region is NULL");
+    went_on(fallow_region_release(NULL));
+}
+
+static void region_commit_of_null(void)
+{
+    prepare();
+    expect("fallow_region_commit", NULL, "the region is NULL");
+    went_on(fallow_region_commit(NULL, 0, 0));
+}
+
+static void resident_nowhere(void)
+{
+    fallow_region region = {0};
+    prepare();
+    expect("fallow_region_resident", NULL, "resident_bytes_out is NULL");
+    went_on(fallow_region_resident(&region, 0, 0, NULL));
+}
+
 /* --- running them ------------------------------------------------------------------------------------------ */
 
 /* clang-format off */
@@ -415,6 +536,10 @@ static const test_child_case cases[] = {
     CASE(free_of_uncommitted_twice), CASE(free_after_trim), CASE(extend_null), CASE(shrink_to_0), CASE(shrink_to_more),
     CASE(shrink_to_max), CASE(split_at_0), CASE(split_at_end), CASE(split_behind_end), CASE(split_in_a_page),
     CASE(split_at_max), CASE(commit_over_two_runs), CASE(decommit_over_two_runs),
+    CASE(alloc_nowhere), CASE(alloc_run_nowhere), CASE(create_nowhere), CASE(read_stats_nowhere),
+    CASE(read_stats_of_null), CASE(run_of_nowhere), CASE(free_many_of_null), CASE(write_map_to_null),
+    CASE(write_stats_to_null), CASE(explain_to_null), CASE(system_info_nowhere), CASE(process_info_nowhere),
+    CASE(reserve_nowhere), CASE(release_of_null), CASE(region_commit_of_null), CASE(resident_nowhere),
 };
 /* clang-format on */
 

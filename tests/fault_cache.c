@@ -685,6 +685,37 @@ static void one_takes_and_another_frees(void **state)
     end();
 }
 
+/* A child has not got the arenas that are not inherited: what its thread remembers of them is forgotten, or another arena
+ * at the same address would be taken for one of them. */
+static void a_child_forgets_arenas_that_are_gone(void **state)
+{
+    (void)state;
+    enum {
+        ENTRIES = 8 /* that a thread remembers arenas in: the ninth one takes the first one's */
+    };
+    begin((sim_options){0}, (fallow_arena_options){0});
+    fallow_arena_options options = {.reserve_bytes = MIB, .thread_cache_bytes = MIB, .scavenge = FALLOW_SCAVENGE_OFF};
+    options.flags = FALLOW_ARENA_NO_FORK;
+    fallow_arena *gone = NULL;
+    assert_int_equal(fallow_arena_create(&options, &gone), FALLOW_OK);
+    scene.other = gone;
+    use_other();
+    scene.other = NULL;
+    fill(40, 1); /* the latest arena is another one */
+    assert_true(look().cached_bytes != 0);
+    sim_fork_before();
+    sim_fork_child();
+    for (int i = 0; i < ENTRIES; i++) {
+        assert_int_equal(fallow_arena_create(&options, &scene.other), FALLOW_OK);
+        assert_ptr_equal(scene.other, gone);
+        use_other();
+        assert_int_equal(fallow_arena_check(scene.other), FALLOW_OK);
+        fallow_arena_destroy(scene.other);
+    }
+    scene.other = NULL;
+    end();
+}
+
 int main(void)
 {
     test_begin();
@@ -704,6 +735,7 @@ int main(void)
         cmocka_unit_test(without_a_barrier_others_keep_theirs),
         cmocka_unit_test(what_others_keep_is_found),
         cmocka_unit_test(one_takes_and_another_frees),
+        cmocka_unit_test(a_child_forgets_arenas_that_are_gone),
     };
     return cmocka_run_group_tests_name("fault_cache", tests, NULL, NULL);
 }

@@ -253,6 +253,35 @@ static void a_refusal_leaks_nothing(void **state)
     assert_true(skip >= 5);
 }
 
+/* Where addresses are short, a further reservation is halved as long as the run fits, wherever the first page is. */
+static void a_further_reservation_is_halved_while_the_run_fits(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t count, align, needed; /* pages */
+    } wanted[] = {{1, 1, 1}, {64, 1, 64}, {49, 16, 64}, {63, 2, 64}, {50, 16, 128}};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        begin((sim_options){0});
+        fallow_arena *arena = make(FALLOW_PURGE_DONTNEED);
+        fallow_arena_stats before = check(arena, 0);
+        size_t page = before.page_bytes;
+        char *all = take(arena, before.usable_bytes);
+        fallow_run_options options = {.align_bytes = wanted[i].align * page};
+        fallow_run run = {.size_bytes = 0};
+        fallow_status status = FALLOW_ERR_ADDRESS_SPACE;
+        for (uint64_t more = sim_reserved(); status == FALLOW_ERR_ADDRESS_SPACE; more += page) {
+            sim_set_limit(SIM_LIMIT_ADDRESSES, more);
+            status = fallow_arena_alloc_run(arena, wanted[i].count * page, &options, &run);
+        }
+        assert_int_equal(status, FALLOW_OK);
+        assert_int_equal(check(arena, 0).usable_bytes - before.usable_bytes, wanted[i].needed * page);
+        fallow_arena_free(arena, run.base, run.size_bytes);
+        fallow_arena_free(arena, all, before.usable_bytes);
+        fallow_arena_destroy(arena);
+        assert_true(sim_end());
+    }
+}
+
 int main(void)
 {
     test_begin();
@@ -263,6 +292,7 @@ int main(void)
         cmocka_unit_test(bookkeeping_that_is_taken_back),
         cmocka_unit_test(commit_that_stops_partway),
         cmocka_unit_test(a_refusal_leaks_nothing),
+        cmocka_unit_test(a_further_reservation_is_halved_while_the_run_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

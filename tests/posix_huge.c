@@ -144,6 +144,22 @@ static void work_in_large_pages(void)
     fallow_arena_destroy(arena);
 }
 
+/* Whole large pages, whatever was asked for. */
+static void region_of_large_pages(void)
+{
+    fallow_region region;
+    fallow_region_options options = {.flags = FALLOW_REGION_LARGE_PAGES};
+    assert_int_equal(fallow_region_reserve(3 * MIB, &options, &region), FALLOW_OK);
+    assert_true((region.flags & FALLOW_REGION_LARGE_PAGES) != 0);
+    assert_int_equal(region.page_bytes, 2 * MIB);
+    assert_int_equal(region.size_bytes, 4 * MIB);
+    assert_int_equal((uintptr_t)region.base % (2 * MIB), 0);
+    assert_int_equal(fallow_region_commit(&region, 0, 4 * MIB), FALLOW_OK);
+    memset(region.base, 1, 4 * MIB);
+    assert_int_equal(figure(region.base, 1, "KernelPageSize"), 2 * MIB);
+    assert_int_equal(fallow_region_release(&region), FALLOW_OK);
+}
+
 static void large_pages_from_the_pool(void **state)
 {
     (void)state;
@@ -173,6 +189,7 @@ static void large_pages_from_the_pool(void **state)
     }
     bool is_filled = setting_read(path, now, sizeof now) && strtoull(now, NULL, 10) == strtoull(more, NULL, 10);
     if (is_filled) {
+        region_of_large_pages();
         work_in_large_pages(); /* if it does not return, the setting is put back all the same */
     }
     assert_true(setting_restore(&pool));

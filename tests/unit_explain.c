@@ -71,6 +71,49 @@ static void sizes_and_shares_in_words(void **state)
     assert_string_equal(fallow__number_words(UINT64_MAX).text, "18446744073709551615");
 }
 
+/* Whether bytes are one character of UTF-8, by its number: the shortest form, no surrogate, at most U+10FFFF. */
+static bool is_character(const unsigned char *text, size_t count)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint32_t number = text[0] & (0xffu >> (count + 1));
+    if (count < 2 || count > 4 || (text[0] & (0xff00u >> (count + 1)) & 0xff) != ((0xff00u >> count) & 0xff)) {
+        return false;
+    }
+    for (size_t i = 1; i < count; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return false;
+        }
+        number = number << 6 | (text[i] & 0x3fu);
+    }
+    return number >= least[count] && number <= 0x10ffff && (number < 0xd800 || number > 0xdfff);
+}
+
+/* What is well-formed goes out as it is, but for what a terminal obeys; anything else is never seen. */
+static void characters(void **state)
+{
+    (void)state;
+    static const unsigned char edges[] = {0x01, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+    fallow__writer writer;
+    for (unsigned first = 0x80; first <= 0xff; first++) {
+        for (size_t i = 0; i < sizeof edges; i++) {
+            for (size_t count = 2; count <= 4; count++) {
+                unsigned char text[5] = {(unsigned char)first, edges[i], 0xbf, 0x80};
+                text[count] = '\0';
+                bool is_obeyed = first == 0xc2 && text[1] < 0xa0;
+                begin(&writer);
+                fallow__write_json(&writer, (const char *)text);
+                assert_true(fallow__write_end(&writer));
+                assert_int_equal(strstr(page.text, (const char *)text) != NULL, is_character(text, count));
+                begin(&writer);
+                fallow__write_foreign(&writer, (const char *)text);
+                assert_true(fallow__write_end(&writer));
+                assert_int_equal(strstr(page.text, (const char *)text) != NULL,
+                                 is_character(text, count) && !is_obeyed);
+            }
+        }
+    }
+}
+
 static void numbers_and_columns(void **state)
 {
     (void)state;
@@ -389,6 +432,11 @@ static void arenas_are_listed_while_they_live(void **state)
     assert_true(shows("and 3 arenas more"));
     for (size_t i = COUNT; i-- > 0;) { /* the unlisted ones first */
         fallow_arena_destroy(arenas[i]);
+        if (i == FALLOW__ARENAS_LISTED) {
+            page.count = 0;
+            assert_int_equal(fallow_process_explain(write_on, &page, 0), FALLOW_OK);
+            assert_null(strstr(page.text, "arenas more")); /* all are listed */
+        }
     }
     assert_int_equal(listed(), 0);
     assert_int_equal(fallow__arenas_unlisted(), 0);
@@ -607,6 +655,31 @@ static void explain_refuses_and_is_refused(void **state)
     assert_int_equal(fallow__explain_read(&report, 4000000000u, &error), FALLOW_ERR_INVALID); /* no such process */
 }
 
+/* Each limit has all its fields. */
+static void limits_as_json(void **state)
+{
+    (void)state;
+    static fallow__explain report;
+    fallow__os_error error;
+    begin(&(fallow__writer){0});
+    assert_int_equal(fallow__explain_read(&report, fallow__os_process_id(), &error), FALLOW_OK);
+    assert_int_equal(fallow_process_explain(write_on, &page, FALLOW_EXPLAIN_JSON), FALLOW_OK);
+    for (size_t i = 0; i < report.limit_count; i++) {
+        const fallow__os_limit *limit = &report.limits[i];
+        char words[128];
+        snprintf(words, sizeof words, "{\"name\":\"%s\",\"unit\":\"%s\",\"place\":\"", limit->name,
+                 limit->is_mappings ? "mappings" : "bytes");
+        assert_true(shows(words));
+        const char *rest = strstr(page.text, words) + strlen(words);
+        char number[64] = "\"limit\":null,";
+        if (limit->limit != UINT64_MAX) {
+            snprintf(number, sizeof number, "\"limit\":%llu,", (unsigned long long)limit->limit);
+        }
+        assert_non_null(strstr(rest, number));
+        assert_non_null(strstr(rest, limit->is_of_all ? "\"is_of_all\":true}" : "\"is_of_all\":false}"));
+    }
+}
+
 /* --- statistics ---------------------------------------------------------------------------------------------- */
 
 static void statistics_are_written(void **state)
@@ -630,6 +703,11 @@ static void statistics_are_written(void **state)
     assert_int_equal(fallow_stats_write(arena, FALLOW_STATS_JSON, write_on, &page), FALLOW_OK);
     assert_true(shows("{\"name\":\"a\\\"b\","));
     assert_true(shows("\"in_use_bytes\":1048576,"));
+    page.count = 0;
+    assert_int_equal(fallow_stats_write(NULL, FALLOW_STATS_JSON, write_on, &page), FALLOW_OK);
+    assert_memory_equal(page.text, "[{\"name\":", 9);
+    assert_true(shows("},\n{\"name\":"));
+    assert_memory_equal(&page.text[page.count - 3], "}]\n", 3);
     page.count = 0;
     assert_int_equal(fallow_stats_write(NULL, FALLOW_STATS_PROMETHEUS, write_on, &page), FALLOW_OK);
     assert_true(
@@ -672,6 +750,7 @@ int main(void)
     test_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_and_shares_in_words),
+        cmocka_unit_test(characters),
         cmocka_unit_test(numbers_and_columns),
         cmocka_unit_test(foreign_text_is_harmless),
         cmocka_unit_test(a_refusal_is_final),
@@ -689,6 +768,7 @@ int main(void)
         cmocka_unit_test(the_nearest_limit),
         cmocka_unit_test(what_cannot_be_seen_is_said),
         cmocka_unit_test(explain_refuses_and_is_refused),
+        cmocka_unit_test(limits_as_json),
         cmocka_unit_test(statistics_are_written),
         cmocka_unit_test(the_callback_may_use_the_library),
     };

@@ -164,24 +164,26 @@ static void long_runs_on_boundaries(void **state)
     end();
 }
 
-/* So do those that are taken from memory that is there already, up to 512 pages as well as longer ones. */
+/* So do those that are taken from memory that is there already, of few pages as well as of many. */
 static void long_runs_from_free_memory(void **state)
 {
     (void)state;
     static const size_t sizes[] = {2 * MIB, 2 * MIB + 64 * KIB, 6 * MIB};
-    begin((sim_options){0}, (fallow_arena_options){.flags = FALLOW_ARENA_HUGE_PAGES});
-    char *small = take_at(first, 64 * KIB);
-    give(take_at(first + 64 * KIB, 15 * MIB), 15 * MIB);
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        char *run = take(sizes[i]);
-        assert_ptr_equal(run, first + 2 * MIB);
-        give(run, sizes[i]);
+    for (size_t page = 8 * KIB; page <= 256 * KIB; page *= 2) {
+        begin((sim_options){0}, (fallow_arena_options){.flags = FALLOW_ARENA_HUGE_PAGES, .page_bytes = page});
+        char *small = take_at(first, 256 * KIB);
+        give(take_at(first + 256 * KIB, 15 * MIB), 15 * MIB);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            char *run = take(sizes[i]);
+            assert_ptr_equal(run, first + 2 * MIB);
+            give(run, sizes[i]);
+        }
+        char *less = take(2 * MIB - page); /* less than a huge page goes where it fits */
+        assert_ptr_equal(less, small + 256 * KIB);
+        give(less, 2 * MIB - page);
+        give(small, 256 * KIB);
+        end();
     }
-    char *less = take(2 * MIB - 8 * KIB); /* less than a huge page goes where it fits */
-    assert_ptr_equal(less, small + 64 * KIB);
-    give(less, 2 * MIB - 8 * KIB);
-    give(small, 64 * KIB);
-    end();
 }
 
 /* A huge page of which little was written has all its memory, and goes as a whole. */

@@ -571,9 +571,17 @@ static void refused_at_each_byte(void **state)
     fallow_arena_destroy(arena);
 }
 
+static bool write_nowhere(void *context, const char *text, size_t bytes)
+{
+    (void)text;
+    *(size_t *)context += bytes;
+    return true;
+}
+
 static void options_out_of_range(void **state)
 {
     (void)state;
+    static const fallow_map_options good[] = {{.columns = 16}, {.columns = 128}, {.rows = 4}, {.rows = 1024}};
     static const fallow_map_options bad[] = {
         {.columns = 15}, {.columns = 129}, {.rows = 3}, {.rows = 1025}, {.flags = 2}};
     fallow_arena *arena = make_arena(FALLOW_PURGE_DONTNEED, false);
@@ -584,6 +592,11 @@ static void options_out_of_range(void **state)
     assert_int_equal(fallow_arena_write_map(arena, (fallow_map_format)3, NULL, write_on, &page), FALLOW_ERR_INVALID);
     assert_int_equal(fallow_arena_write_map(arena, (fallow_map_format)-1, NULL, write_on, &page), FALLOW_ERR_INVALID);
     assert_int_equal(page.count, 0);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        size_t written = 0;
+        assert_int_equal(fallow_arena_write_map(arena, FALLOW_MAP_SVG, &good[i], write_nowhere, &written), FALLOW_OK);
+        assert_true(written != 0);
+    }
     fallow_arena_destroy(arena);
 }
 

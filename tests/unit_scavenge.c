@@ -151,6 +151,27 @@ static void assist_waits_and_then_gives(void **state)
     }
 }
 
+/* What is freed many runs at a time counts as much. */
+static void assist_of_many_runs(void **state)
+{
+    (void)state;
+    begin((sim_options){0}, (fallow_arena_options){.scavenge = FALLOW_SCAVENGE_ASSIST});
+    fallow_run runs[] = {{.base = take(32 * MIB), .size_bytes = 32 * MIB}, {.base = take(MIB), .size_bytes = MIB}};
+    sim_pass_time(5000 * MS);
+    fallow_arena_free_many(arena, runs, 2);
+    for (int i = 0; i < 100; i++) {
+        sim_pass_time(100 * MS);
+        for (int run = 0; run < 2; run++) {
+            runs[run] = (fallow_run){.base = take(MIB), .size_bytes = MIB};
+        }
+        fallow_arena_free_many(arena, runs, 2);
+    }
+    fallow_arena_stats s = look();
+    assert_true(s.purge_calls != 0);
+    assert_true(s.retained_bytes <= 8 * MIB);
+    end();
+}
+
 static void off_keeps_all(void **state)
 {
     (void)state;
@@ -642,6 +663,7 @@ int main(void)
         cmocka_unit_test(the_goal_is_the_peak_of_two_intervals),
         cmocka_unit_test(one_percent_of_the_time),
         cmocka_unit_test(assist_waits_and_then_gives),
+        cmocka_unit_test(assist_of_many_runs),
         cmocka_unit_test(off_keeps_all),
         cmocka_unit_test(the_share_that_is_retained),
         cmocka_unit_test(whole_pieces_from_the_top),

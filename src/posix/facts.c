@@ -134,13 +134,14 @@ static void run_probes(void)
     size_t page_bytes = fallow__os_page_bytes();
     char *page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page != MAP_FAILED) {
-        /* each probe expects a page that has not been touched, or does not mind */
+        /* each probe expects a page that has not been touched, or does not mind; none may touch it after that of the
+         * guard, which stays where its removal is refused */
         probes.is_emulated = madvise(page, page_bytes, FALLOW__MADV_BOGUS) == 0;
         probes.has_populate = !probes.is_emulated && probe_populate(page, page_bytes);
         probes.has_lazy_purge = !probes.is_emulated && madvise(page, page_bytes, MADV_FREE) == 0;
-        probes.has_guard_install = !probes.is_emulated && probe_guard(page, page_bytes);
         probes.has_mapping_names = probe_name(page, page_bytes);
         probes.has_advise_many = !probes.is_emulated && probe_advise_many(page, page_bytes);
+        probes.has_guard_install = !probes.is_emulated && probe_guard(page, page_bytes);
         munmap(page, page_bytes);
     }
     errno = saved;

@@ -5,15 +5,18 @@
  * holder of the mutex.
  *
  * The end of a thread is told by a key of thread-specific data, whose value is set to something in each thread that
- * asks, and whose destructor then runs in it. Keys run out: there are 1024 (PTHREAD_KEYS_MAX). glibc takes memory from
+ * asks, and whose destructor then runs in it. Where that would not be called, there is none: the caller does without.
+ * Keys run out: there are 1024 (PTHREAD_KEYS_MAX). glibc takes memory from
  * malloc for the values of a key above the 32nd. A library that holds such a key must not be unloaded: the shared
  * library is linked with -z nodelete. */
-#define _GNU_SOURCE 1 /* syscall */
+#define _GNU_SOURCE 1 /* syscall, dl_iterate_phdr */
 
 #include <assert.h>
 #include <errno.h>
+#include <link.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -179,9 +182,20 @@ static void thread_ends(void *value)
     atomic_load_explicit(&exits.leave, memory_order_relaxed)();
 }
 
+/* Is this the program itself? Its headers are where the kernel says, and glibc has no name for it. */
+static int is_program(struct dl_phdr_info *info, size_t size_bytes, void *context)
+{
+    (void)size_bytes;
+    (void)context;
+    return info->dlpi_name[0] == '\0' || (uintptr_t)info->dlpi_phdr == getauxval(AT_PHDR);
+}
+
+/* A library in a namespace of its own (dlmopen) has a C library of its own, which is not told of the end of threads
+ * that the program's has started; and keys of both are the same slots of a thread. What is listed there is that
+ * namespace, in which the program is not. */
 static void make_key(void)
 {
-    exits.is_made = pthread_key_create(&exits.key, thread_ends) == 0;
+    exits.is_made = dl_iterate_phdr(is_program, NULL) != 0 && pthread_key_create(&exits.key, thread_ends) == 0;
 }
 
 bool fallow__os_at_thread_exit(void (*leave)(void))
