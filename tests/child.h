@@ -70,6 +70,7 @@ static inline bool test_child_run(const test_child_case *child_case, char *outpu
 
 #else
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,6 +83,13 @@ static inline void test_child_main(int argc, char **argv, const test_child_case 
     (void)case_count;
 }
 
+static inline void test_child_aborts(int number)
+{
+    test_write_down_reached();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 static inline bool test_child_run(const test_child_case *child_case, char *output_out, size_t output_bytes)
 {
     int ends[2];
@@ -90,7 +98,7 @@ static inline bool test_child_run(const test_child_case *child_case, char *outpu
     assert_true(child >= 0);
     if (child == 0) {
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        signal(SIGABRT, SIG_DFL);
+        signal(SIGABRT, test_child_aborts);
         dup2(ends[1], STDERR_FILENO);
         close(ends[0]);
         close(ends[1]);

@@ -110,6 +110,7 @@ static int run_child(void (*body)(void))
         forget_handlers();
         alarm(60);
         body();
+        test_write_down_reached();
         _exit(0);
     }
     int state = 0;
