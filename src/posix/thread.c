@@ -6,9 +6,8 @@
  *
  * The end of a thread is told by a key of thread-specific data, whose value is set to something in each thread that
  * asks, and whose destructor then runs in it. Where that would not be called, there is none: the caller does without.
- * Keys run out: there are 1024 (PTHREAD_KEYS_MAX). glibc takes memory from
- * malloc for the values of a key above the 32nd. A library that holds such a key must not be unloaded: the shared
- * library is linked with -z nodelete. */
+ * Keys run out: there are 1024 (PTHREAD_KEYS_MAX). glibc takes memory from malloc for the values of a key above the
+ * 32nd. A library that holds such a key must not be unloaded: the shared library is linked with -z nodelete. */
 #define _GNU_SOURCE 1 /* syscall, dl_iterate_phdr */
 
 #include <assert.h>
