@@ -280,61 +280,6 @@ static inline unsigned chunk_free_end(const chunk *c, unsigned bit)
     return word * 64 + fallow__lowest_bit(used);
 }
 
-/* Where the free pages at the end of a chunk begin; FALLOW__CHUNK_PAGES if its last page is used. */
-static unsigned chunk_free_tail(const chunk *c)
-{
-    for (unsigned word = WORDS; word-- > 0;) {
-        if (c->used[word] != 0) {
-            return word * 64 + fallow__highest_bit(c->used[word]) + 1;
-        }
-    }
-    return 0;
-}
-
-/* The lowest position in a chunk, not below a word, where `count` pages are free; FALLOW__CHUNK_PAGES if there is none.
- * From one free run to the next: there are few where runs are long. */
-static unsigned chunk_find_long(const chunk *c, unsigned word, unsigned count)
-{
-    unsigned start = word * 64; /* of the free run that reaches the present place */
-    for (; word < WORDS; word++) {
-        for (uint64_t used = c->used[word]; used != 0;) {
-            unsigned end = word * 64 + fallow__lowest_bit(used);
-            if (end >= start + count) {
-                return start;
-            }
-            uint64_t behind = ~used & ~(used ^ (used - 1)); /* what is free behind the first used pages */
-            start = behind != 0 ? word * 64 + fallow__lowest_bit(behind) : word * 64 + 64;
-            used &= 0 - (behind & (0 - behind));
-        }
-    }
-    return FALLOW__CHUNK_PAGES >= start + count ? start : FALLOW__CHUNK_PAGES;
-}
-
-/* The same for a run of up to 64 pages, which lies in one word or two. */
-static unsigned chunk_find_short(const chunk *c, unsigned word, unsigned count)
-{
-    if (count > 8) {
-        return chunk_find_long(c, word, count);
-    }
-    for (; word < WORDS; word++) {
-        uint64_t low = ~c->used[word];
-        if (low == 0) {
-            continue;
-        }
-        uint64_t high = word + 1 < WORDS ? ~c->used[word + 1] : 0;
-        for (unsigned length = 1; length < count && low != 0;) {
-            unsigned step = count - length < length ? count - length : length;
-            low &= low >> step | high << (64 - step);
-            high &= high >> step;
-            length += step;
-        }
-        if (low != 0) {
-            return word * 64 + fallow__lowest_bit(low);
-        }
-    }
-    return FALLOW__CHUNK_PAGES;
-}
-
 /* All positions in a chunk where `count` pages are free, count at most 512, as a bitmap. */
 static void chunk_fits(const chunk *c, unsigned count, uint64_t fits_out[WORDS])
 {

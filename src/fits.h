@@ -1,0 +1,167 @@
+/* Where short runs fit: one byte for every 64 pages, and lines of 64 bytes over one another.
+ *
+ *      level 4   | . . . |                 one line at the top
+ *      ...
+ *      level 2   | b b b b ... |           a byte for each block of 4096 words
+ *      level 1   | g g g g ... |           a byte for each 64 words
+ *      level 0   | w w w w ... |           a byte for each word of 64 pages
+ *
+ * A byte tells of the longest free run that *begins* in its word how many pages it lacks of 64: 0 is a run of 64 pages
+ * or more, wherever it ends, and 64 is no free page at all. A page that is free with its word's first page counts as a
+ * beginning, though the run may have begun earlier: the earlier word says no less then. On the levels above a byte is
+ * the least of the 64 bytes below it. So a run of `count` pages, up to 64, begins in the lowest word that lacks at most
+ * 64 - count, and a search looks at one line on each level: it needs to know nothing of runs that straddle words.
+ *
+ * The highest bit of a byte, OPEN, tells that what stands below it is valid. Without it all pages below are alike: they
+ * lack 0, or 64. Zero bytes are fresh memory: free, and not open.
+ *
+ * Pure byte work. Part of pages.c, which is the only file that includes it. Sees: bits.h. */
+#ifndef FALLOW_FITS_H
+#define FALLOW_FITS_H
+
+#include <string.h>
+
+#include "bits.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+enum {
+    FITS_BYTES = 64,  /* of a line */
+    FITS_SHIFT = 6,   /* log2 of it */
+    FITS_NONE = 64,   /* lacks everything: there is no free page */
+    FITS_OPEN = 0x80, /* what stands below is valid */
+    FITS_LACK = 0x7f  /* the rest of a byte */
+};
+
+typedef struct fits_line {
+    unsigned char byte[FITS_BYTES];
+} fits_line;
+
+/* Which bytes of a line lack at most `most`, which is below 64: a bit for each. */
+#if defined(__SSE2__)
+static inline uint64_t fits_enough(const fits_line *line, unsigned most)
+{
+    const __m128i *part = (const __m128i *)(const void *)line->byte;
+    const __m128i lack = _mm_set1_epi8(FITS_LACK);
+    const __m128i limit = _mm_set1_epi8((char)most);
+    uint64_t enough = 0;
+    for (unsigned i = 0; i < FITS_BYTES / sizeof *part; i++) {
+        __m128i more = _mm_cmpgt_epi8(_mm_and_si128(_mm_load_si128(&part[i]), lack), limit);
+        enough |= (uint64_t)(uint16_t)~_mm_movemask_epi8(more) << (i * sizeof *part);
+    }
+    return enough;
+}
+#else
+static inline uint64_t fits_enough(const fits_line *line, unsigned most)
+{
+    uint64_t enough = 0;
+    for (unsigned i = 0; i < FITS_BYTES; i += 8) {
+        uint64_t eight = 0;
+        for (unsigned j = 0; j < 8; j++) { /* one load, in whatever byte order */
+            eight |= (uint64_t)line->byte[i + j] << (j * 8);
+        }
+        /* the highest bit of each byte is set where it lacks more; then those eight bits side by side */
+        uint64_t more = (eight & 0x7f7f7f7f7f7f7f7fu) + (FITS_LACK - most) * 0x0101010101010101u;
+        enough |= (((~more >> 7) & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+    }
+    return enough;
+}
+#endif
+
+/* The lowest byte from `from` on that lacks at most `most`; 64 if there is none. */
+static inline unsigned fits_next(const fits_line *line, unsigned from, unsigned most)
+{
+    uint64_t enough = fits_enough(line, most) & ~(uint64_t)0 << from;
+    return enough != 0 ? fallow__lowest_bit(enough) : FITS_BYTES;
+}
+
+/* What the best byte of a line lacks: compilers make a few vector instructions of it. */
+static inline unsigned fits_least(const fits_line *line)
+{
+    unsigned char least = FITS_NONE;
+    for (unsigned i = 0; i < FITS_BYTES; i++) {
+        unsigned char lack = line->byte[i] & FITS_LACK;
+        least = lack < least ? lack : least;
+    }
+    return least;
+}
+
+/* --- 64 pages and the 64 behind them ------------------------------------------------------------------------ */
+
+/* Of free pages as bits: those of a word, and those behind it. */
+
+/* How long the free run is that begins at a free page of the word, up to 64. */
+static inline unsigned fits_run_at(uint64_t low, uint64_t high, unsigned start)
+{
+    uint64_t used = ~(start != 0 ? low >> start | high << (64 - start) : low);
+    return used != 0 ? fallow__lowest_bit(used) : 64;
+}
+
+/* The positions in the word at which `count` free pages follow one another; count is 1 to 8. */
+static inline uint64_t fits_starts(uint64_t low, uint64_t high, unsigned count)
+{
+    for (unsigned length = 1; length < count && low != 0;) {
+        unsigned step = count - length < length ? count - length : length;
+        low &= low >> step | high << (64 - step);
+        high &= high >> step;
+        length += step;
+    }
+    return low;
+}
+
+/* The same for eight of them. */
+static inline uint64_t fits_starts_8(uint64_t low, uint64_t high)
+{
+    low &= low >> 1 | high << 63;
+    high &= high >> 1;
+    low &= low >> 2 | high << 62;
+    high &= high >> 2;
+    return low & (low >> 4 | high << 60);
+}
+
+/* The lowest position in the word at which `count` free pages follow one another, count is 1 to 64; 64 if there is
+ * none. Runs of eight and more are few. */
+static inline unsigned fits_find(uint64_t low, uint64_t high, unsigned count)
+{
+    uint64_t starts = count < 8 ? fits_starts(low, high, count) : fits_starts_8(low, high);
+    while (starts != 0) {
+        unsigned start = fallow__lowest_bit(starts);
+        unsigned length = count <= 8 ? count : fits_run_at(low, high, start);
+        if (length >= count) {
+            return start;
+        }
+        if (start + length >= 64) {
+            break;
+        }
+        starts &= ~(uint64_t)0 << (start + length);
+    }
+    return 64;
+}
+
+/* What the longest free run that begins in the word lacks of 64 pages. */
+static inline unsigned fits_lack(uint64_t low, uint64_t high)
+{
+    unsigned longest = 0;
+    uint64_t starts = fits_starts_8(low, high);
+    if (starts == 0) {
+        for (; low != 0; longest++) {
+            low &= low >> 1 | high << 63;
+            high >>= 1;
+        }
+        return FITS_NONE - longest;
+    }
+    while (starts != 0) {
+        unsigned start = fallow__lowest_bit(starts);
+        unsigned length = fits_run_at(low, high, start);
+        longest = length > longest ? length : longest;
+        if (start + length >= 64) {
+            break;
+        }
+        starts &= ~(uint64_t)0 << (start + length);
+    }
+    return FITS_NONE - longest;
+}
+
+#endif
