@@ -256,41 +256,48 @@ static inline node node_uniform(unsigned level, unsigned state)
 
 /* --- summaries --------------------------------------------------------------------------------------------- */
 
-/* A node from its eight children. */
-static inline node children_combine(const node children[CHILDREN], uint64_t child_pages)
+/* A node from its eight children, which are stored in one of three ways. */
+static inline node children_combine(const uint32_t *leaves, const uint64_t *packed, const wide_node *wide,
+                                    uint64_t child_pages)
 {
     uint64_t start = 0;
     uint64_t max = 0;
     uint64_t run = 0; /* the free run that ends where the next child begins */
     bool is_free = true;
-    bool is_uniform = children[0].state < MIXED;
+    unsigned state = 0;
+    bool is_uniform = true;
     for (unsigned i = 0; i < CHILDREN; i++) {
-        const node *child = &children[i];
-        is_uniform = is_uniform && child->state == children[0].state;
-        run += child->start;
+        node child = leaves != NULL   ? node_unpack_leaf(leaves[i])
+                     : packed != NULL ? node_unpack(packed[i])
+                                      : node_unpack_wide(&wide[i]);
+        state = i == 0 ? child.state : state;
+        is_uniform = is_uniform && child.state == state;
+        run += child.start;
         start = is_free ? run : start;
         max = run > max ? run : max;
-        max = child->max > max ? child->max : max;
-        if (child->start != child_pages) {
+        max = child.max > max ? child.max : max;
+        if (child.start != child_pages) {
             is_free = false;
-            run = child->end;
+            run = child.end;
         }
     }
     return (node){
         .start = start,
         .max = run > max ? run : max,
         .end = run,
-        .state = is_uniform ? children[0].state : MIXED,
+        .state = is_uniform && state < MIXED ? state : MIXED,
     };
 }
 
 static node node_combine(const fallow__pages *pages, unsigned level, uint64_t index)
 {
-    node children[CHILDREN];
-    for (unsigned i = 0; i < CHILDREN; i++) {
-        children[i] = node_load(pages, level - 1, index * CHILDREN + i);
+    uint64_t child_pages = level_pages(level - 1);
+    index *= CHILDREN;
+    if (level == 1) {
+        return children_combine(leaf_place(pages, index), NULL, NULL, child_pages);
     }
-    return children_combine(children, level_pages(level - 1));
+    return level <= BLOCK_LEVEL + 1 ? children_combine(NULL, packed_place(pages, level - 1, index), NULL, child_pages)
+                                    : children_combine(NULL, NULL, wide_place(pages, level - 1, index), child_pages);
 }
 
 /* --- what fits --------------------------------------------------------------------------------------------- */
@@ -395,20 +402,6 @@ static inline uint64_t word_free_behind(const fallow__pages *pages, const chunk 
     return (word + 1) % WORDS != 0 ? ~c->used[(word + 1) % WORDS] : word_free(pages, word + 1);
 }
 
-/* Say of a word of an open chunk what its planes show. */
-static void fits_settle(fallow__pages *pages, uint64_t word)
-{
-    const chunk *c = chunk_place(pages, word / WORDS);
-    unsigned lack = fits_lack(~c->used[word % WORDS], word_free_behind(pages, c, word));
-    fits_line *words = fits_words(pages, word >> FITS_SHIFT);
-    unsigned char *above = fits_byte(pages, FITS_GROUPS, word >> FITS_SHIFT);
-    unsigned before = words->byte[word % FITS_BYTES];
-    words->byte[word % FITS_BYTES] = (unsigned char)(FITS_OPEN | lack);
-    if (before == *above || (FITS_OPEN | lack) < *above) { /* it was or is the best one */
-        fits_pass_up(pages, FITS_WORDS, word >> FITS_SHIFT);
-    }
-}
-
 /* Bytes of an open chunk's words lack no more than this. */
 static inline void fits_raise_above(fallow__pages *pages, uint64_t chunk_index, unsigned lack)
 {
@@ -423,6 +416,16 @@ static inline void fits_raise_above(fallow__pages *pages, uint64_t chunk_index, 
     }
 }
 
+/* The first page of a chunk has become free: a free run at the end of the chunk before goes on there. */
+static void fits_raise_before(fallow__pages *pages, uint64_t chunk_index)
+{
+    if (chunk_index > 0 && chunk_is_open(pages, chunk_index - 1) &&
+        chunk_place(pages, chunk_index - 1)->used[WORDS - 1] >> 63 == 0) {
+        chunk_fits_bytes(pages, chunk_index - 1)[WORDS - 1] = FITS_OPEN;
+        fits_raise_above(pages, chunk_index - 1, 0);
+    }
+}
+
 /* Pages [bit, end) of an open chunk have been freed, and are part of its free run [start, free_end) now. */
 static void fits_freed(fallow__pages *pages, uint64_t chunk_index, unsigned bit, unsigned end, unsigned start,
                        unsigned free_end)
@@ -433,40 +436,41 @@ static void fits_freed(fallow__pages *pages, uint64_t chunk_index, unsigned bit,
     for (unsigned word = first; word <= (end - 1) / 64; word++) {
         unsigned from = start > word * 64 ? start : word * 64;
         unsigned lack = free_end - from < 64 ? FITS_NONE - (free_end - from) : 0;
-        uint64_t raised = chunk_index * WORDS + word + 1;
-        /* What reaches the next chunk may go on there. The second time in a row for one word more will come. In both
-         * cases it promises everything. */
-        lack = free_end == FALLOW__CHUNK_PAGES || pages->raised_word == raised ? 0 : lack;
+        /* What reaches the next chunk may go on there. After the second time in a row for one chunk more will come. In
+         * both cases it promises everything. */
+        lack = free_end == FALLOW__CHUNK_PAGES || pages->freed == chunk_index + 1 ? 0 : lack;
         if ((bytes[word] & FITS_LACK) > lack) {
             bytes[word] = (unsigned char)(FITS_OPEN | lack);
             least = lack < least ? lack : least;
-            pages->raised_word = raised;
         }
     }
-    fits_raise_above(pages, chunk_index, least);
-    if (start == 0 && bit < 64 && chunk_index > 0 && chunk_is_open(pages, chunk_index - 1) &&
-        chunk_place(pages, chunk_index - 1)->used[WORDS - 1] >> 63 == 0) {
-        chunk_fits_bytes(pages, chunk_index - 1)[WORDS - 1] = FITS_OPEN;
-        fits_raise_above(pages, chunk_index - 1, 0);
+    pages->freed = chunk_index + 1;
+    if (least < FITS_NONE) {
+        fits_raise_above(pages, chunk_index, least);
+    }
+    if (start == 0 && bit < 64) {
+        fits_raise_before(pages, chunk_index);
     }
 }
 
-/* Say of the words [first, end) what their planes show, as far as they are open. */
-static void fits_settle_open(fallow__pages *pages, uint64_t first, uint64_t end)
+/* The same for one that has just been settled, and may not be open any more. */
+static void fits_freed_settled(fallow__pages *pages, uint64_t chunk_index, unsigned bit, unsigned end)
 {
-    for (uint64_t word = first; word < end; word++) {
-        if (chunk_is_open(pages, word / WORDS)) {
-            fits_settle(pages, word);
-        }
+    if (chunk_is_open(pages, chunk_index)) {
+        const chunk *c = chunk_place(pages, chunk_index);
+        fits_freed(pages, chunk_index, bit, end, chunk_free_start(c, bit), chunk_free_end(c, bit));
+    } else {
+        fits_raise_before(pages, chunk_index);
     }
 }
 
 /* --- opening and settling ---------------------------------------------------------------------------------- */
 
-/* A node has become uniform: chunks that were busy may not be open. */
+/* Nodes have been changed as a whole: chunks that were busy may not be open. */
 static inline void forget_busy(fallow__pages *pages)
 {
     memset(pages->busy, 0, sizeof pages->busy);
+    pages->calm = 0;
 }
 
 /* Write a uniform node's state one level down, so that a part of it can change. */
@@ -537,6 +541,7 @@ static void chunk_settle(fallow__pages *pages, uint64_t chunk_index)
     node settled = chunk_summarise(chunk_place(pages, chunk_index));
     uint32_t *busy = &pages->busy[chunk_index % FALLOW__BUSY_SLOTS];
     *busy = *busy == chunk_index + 1 ? 0 : *busy;
+    pages->calm = 0;
     node_pass_up(pages, chunk_index, settled);
 }
 
@@ -638,14 +643,6 @@ static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk
     return (*leaf_place(pages, chunk_index) & LEAF_IS_ALL) != 0;
 }
 
-/* Does the word of a page promise everything; and the word before it, if a free run may go on from there? */
-static inline bool word_promises_all(const fallow__pages *pages, const chunk *c, uint64_t chunk_index, unsigned bit)
-{
-    const unsigned char *bytes = chunk_fits_bytes(pages, chunk_index);
-    bool is_own = (c->used[bit / 64] & (((uint64_t)1 << (bit % 64)) - 1)) != 0; /* the run does not begin before it */
-    return bytes[bit / 64] == FITS_OPEN && (is_own || (bit >= 64 && bytes[bit / 64 - 1] == FITS_OPEN));
-}
-
 /* --- changes ----------------------------------------------------------------------------------------------- */
 
 /* Take the pages under a node out of the counters. */
@@ -700,7 +697,7 @@ static void node_change(fallow__pages *pages, unsigned level, uint64_t index, ui
         chunk_change(c, (unsigned)(first - base), (unsigned)(end - base), change, pages->state_pages);
         node_tell(pages, level, index, chunk_summarise(c));
         if (change == TRANSITION_FREE) {
-            fits_settle_open(pages, index * WORDS, (index + 1) * WORDS);
+            fits_freed_settled(pages, index, (unsigned)(first - base), (unsigned)(end - base));
         }
         forget_busy(pages);
         return;
@@ -742,13 +739,14 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
         chunk *c = chunk_open(pages, first / FALLOW__CHUNK_PAGES);
         chunk_change(c, bit, bit + (unsigned)count, change, pages->state_pages);
         chunk_settle(pages, first / FALLOW__CHUNK_PAGES);
-    } else {
-        node_change(pages, pages->levels - 1, 0, first, first + count, change);
+        if (change == TRANSITION_FREE) {
+            fits_freed_settled(pages, first / FALLOW__CHUNK_PAGES, bit, bit + (unsigned)count);
+        }
+        return;
     }
-    if (change == TRANSITION_FREE) {
-        /* the first one's chunk once more: what is behind it was changed later */
-        uint64_t word = fallow__align_down(first / 64, WORDS);
-        fits_settle_open(pages, word != 0 ? word - 1 : 0, word + WORDS);
+    node_change(pages, pages->levels - 1, 0, first, first + count, change);
+    if (change == TRANSITION_FREE && first % FALLOW__CHUNK_PAGES == 0) {
+        fits_raise_before(pages, first / FALLOW__CHUNK_PAGES);
     }
 }
 
@@ -824,7 +822,7 @@ static inline void bound_lower(fallow__pages *pages, uint64_t word, uint64_t cou
 /* Is no bound above a word? */
 static inline bool bounds_are_low(const fallow__pages *pages, uint64_t word)
 {
-    return word >= pages->low_word && pages->low_classes == FALLOW__SIZE_CLASSES;
+    return word >= pages->bound_top || (word >= pages->low_word && pages->low_classes == FALLOW__SIZE_CLASSES);
 }
 
 /* Lower the bounds after a free that begins at `first` and ends in the same chunk. A merged run that touches an edge of
@@ -1101,12 +1099,13 @@ static bool short_search_group(short_search *s, uint64_t group, unsigned from)
         if (bit < 64) {
             is_found = short_found(s, word * 64 + bit, true);
         } else {
-            words->byte[i] = (unsigned char)(FITS_OPEN | fits_lack(low, high));
+            words->byte[i] = (unsigned char)(FITS_OPEN | (low != 0 ? fits_lack(low, high) : FITS_NONE));
             is_settled = true;
         }
     }
     if (is_settled) {
         fits_pass_up(s->pages, FITS_WORDS, group);
+        s->pages->calm = 0;
     }
     return is_found;
 }
@@ -1405,6 +1404,16 @@ static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_
 {
     /* the bound of its own class will do: where that of a shorter run is higher, a search raises this one too */
     uint64_t bound = count >= pages->bound_pages[size_class] ? pages->bound[size_class] : 0;
+    if (chunk_is_busy(pages, bound / WORDS) && (bound + 1) % WORDS != 0) {
+        /* where runs are taken one after another, in the next word */
+        const chunk *c = chunk_place(pages, bound / WORDS);
+        uint64_t fits = c->used[bound % WORDS] == ~(uint64_t)0 ? word_runs(~c->used[(bound + 1) % WORDS], (unsigned)count)
+                                                                : 0;
+        if (fits != 0) {
+            *first_out = (bound + 1) * 64 + fallow__lowest_bit(fits);
+            return true;
+        }
+    }
     short_search s = {.pages = pages, .count = (unsigned)count};
     if (bound >= bound_end(pages) || !short_search_from(&s, bound)) {
         bound_raise(pages, size_class, count, bound_end(pages));
@@ -1689,6 +1698,24 @@ static FALLOW_NOINLINE bool short_free(fallow__pages *pages, uint64_t first, uin
     return true;
 }
 
+/* A run in one word has become free. Then the next one in the same word, if there is one soon, may find the word calm: it
+ * promises everything, and so does its chunk. */
+static FALLOW_NOINLINE void word_freed(fallow__pages *pages, const chunk *c, uint64_t first, unsigned count)
+{
+    uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
+    unsigned bit = first % FALLOW__CHUNK_PAGES;
+    unsigned start = chunk_free_start(c, bit);
+    unsigned end = chunk_free_end(c, bit + count);
+    fits_freed(pages, chunk_index, bit, bit + count, start, end);
+    chunk_freed(pages, chunk_index, start, end);
+    bounds_after_short_free(pages, first - bit, start, end);
+    const unsigned char *bytes = chunk_fits_bytes(pages, chunk_index);
+    if (bytes[bit / 64] == FITS_OPEN && chunk_promises_all(pages, chunk_index)) {
+        pages->calm = first / 64 + 1;
+        pages->is_calm_before = bit < 64 ? start == 0 : bytes[bit / 64 - 1] == FITS_OPEN;
+    }
+}
+
 bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t count)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
@@ -1697,7 +1724,10 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     if (!chunk_is_busy(pages, chunk_index)) {
         chunk_prefetch(pages, chunk_index);
     }
-    if (bit % 64 + count >= 64 || !word_has_run(c, bit, (unsigned)count)) {
+    bool is_in_word = bit % 64 + count < 64 ? word_has_run(c, bit, (unsigned)count)
+                                            : bit % 64 + count == 64 && bit < FALLOW__CHUNK_PAGES - 64 && count < 64 &&
+                                                  window_has_run(c, bit, (unsigned)count);
+    if (!is_in_word) {
         return short_free(pages, first, count);
     }
     uint64_t run = fallow__mask(bit % 64, (unsigned)count);
@@ -1706,17 +1736,19 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     pages->state_pages[FALLOW__START]--;
     pages->state_pages[FALLOW__REST] -= count - 1;
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
-    /* Nothing is promised, nor possible, that is not already. The free run begins in this chunk, or it went on before it
-     * already, and then no bound was above its beginning. */
-    if (word_promises_all(pages, c, chunk_index, bit) && chunk_promises_all(pages, chunk_index) &&
-        bounds_are_low(pages, (first - bit) / 64)) {
-        return true;
+    uint64_t word = first / 64;
+    if (pages->calm == word + 1) {
+        if ((c->used[bit / 64] & (((uint64_t)1 << (bit % 64)) - 1)) != 0) {
+            /* the free run begins in this word: how long it is, nobody needs to know */
+            bound_lower(pages, word, FALLOW__PAGES_MAX);
+            return true;
+        }
+        /* It begins in this chunk; or it went on before it already, and then that was told when the word became calm. */
+        if (pages->is_calm_before && bounds_are_low(pages, word - bit / 64)) {
+            return true;
+        }
     }
-    unsigned start = chunk_free_start(c, bit);
-    unsigned end = chunk_free_end(c, bit + (unsigned)count);
-    fits_freed(pages, chunk_index, bit, bit + (unsigned)count, start, end);
-    chunk_freed(pages, chunk_index, start, end);
-    bounds_after_short_free(pages, first - bit, start, end);
+    word_freed(pages, c, first, (unsigned)count);
     return true;
 }
 

@@ -94,7 +94,9 @@ typedef struct fallow__pages {
     unsigned fits_top;                             /* the level that is one line */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t busy[FALLOW__BUSY_SLOTS];          /* chunk + 1, or 0 */
-    uint64_t raised_word;                       /* the word + 1 that was made to promise more last, or 0 */
+    uint64_t freed;                             /* the chunk + 1 that words were made to promise more in last, or 0 */
+    uint64_t calm;                              /* the word + 1 that promises everything, as its chunk does, or 0 */
+    bool is_calm_before;                        /* so does the word before it */
     uint64_t raised;                            /* the chunk + 1 that was made to promise more last, or 0 */
     uint64_t hollow;                            /* the chunk + 1 that became wholly free last, or 0 */
     uint32_t bound[FALLOW__SIZE_CLASSES];       /* no run of bound_pages pages starts in a word below it */
