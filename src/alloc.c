@@ -11,7 +11,8 @@
 #include "tracer.h"
 
 enum {
-    FOUND_BYTES_LEAST = 2 << 20, /* so much in other threads' caches is worth taking back before the arena grows */
+    FOUND_BYTES_LEAST = 8 << 20, /* so much in other threads' caches is worth taking back before the arena grows */
+    FOUND_SHARE = 8,             /* and it has grown by such a part of it since that was done last */
     ZERO_PIECES = 16,            /* pieces that ZEROED clears one by one; the rest in one go */
 };
 
@@ -61,8 +62,8 @@ static void place_take(fallow_arena *arena, place where, uint32_t flags, fallow_
     };
 }
 
-/* Find a place. What threads keep is found again before the arena grows, or says that there is no room. The turn is
- * ours; the lock may be let go. */
+/* Find a place. What threads keep is found again before the arena grows by more than a part of it, or says that there is
+ * no room: to take it back empties their caches. The turn is ours; the lock may be let go. */
 static bool order_find_or_drain(fallow_arena *arena, const order *wanted, place *where_out)
 {
     bool is_found = fallow__order_find(arena, wanted, where_out);
@@ -70,8 +71,11 @@ static bool order_find_or_drain(fallow_arena *arena, const order *wanted, place 
         return is_found;
     }
     if (is_found) {
-        bool is_grown = (wanted->flags & FALLOW_RUN_UNCOMMITTED) == 0 && !fallow__place_is_usable(*where_out, true);
-        if (!is_grown || fallow__caches_count(&arena->caches, true).bytes < FOUND_BYTES_LEAST) {
+        if ((wanted->flags & FALLOW_RUN_UNCOMMITTED) != 0 || fallow__place_is_usable(*where_out, true)) {
+            return true;
+        }
+        size_t kept_bytes = fallow__caches_count(&arena->caches, true).bytes;
+        if (kept_bytes < FOUND_BYTES_LEAST || arena->grown_bytes < kept_bytes / FOUND_SHARE) {
             return true;
         }
     } else if (fallow__caches_count(&arena->caches, false).bytes == 0) {
@@ -273,8 +277,11 @@ static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned 
 static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
 {
     fallow__item items[FALLOW__CACHE_BATCH_MOST];
-    unsigned wanted = fallow__cache_batch(cache, index, FALLOW__CACHE_BATCH_MOST);
-    unsigned fetched = fallow__depot_take(&arena->caches, index, items, wanted);
+    unsigned fetched = 0;
+    if (arena->caches.depot != NULL) {
+        fetched = fallow__depot_take(&arena->caches, index, items, fallow__cache_batch(cache, index, true));
+    }
+    unsigned wanted = fetched == 0 ? fallow__cache_batch(cache, index, false) : 0;
     while (fetched < wanted) {
         bool is_zero;
         void *base = arena_take_short(arena, count, &is_zero);

@@ -119,6 +119,7 @@ struct fallow_arena {
     uint64_t turn;       /* the number whose turn it is; nobody's if it is `tickets` */
     piece out[OUT_MOST]; /* being given back; of one part, and no two of them side by side */
     unsigned out_count;
+    size_t grown_bytes;    /* by so much since it was looked what other threads keep */
     size_t promised_bytes; /* will be backed by what is being committed now */
     part *oldest;
     part *newest;

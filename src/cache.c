@@ -34,7 +34,9 @@
  * The depot. Runs that one thread frees and another takes would go through the bitmaps one by one. While more than one
  * thread has a cache, one more stands between them, nobody's: used under the arena's lock, and never without. What a
  * cache drops goes there first, a bin that is empty is filled from there first, and whoever takes back what threads
- * keep empties it with the others.
+ * keep empties it with the others. Where it runs out of a size, threads that have plenty of it and free more bring what
+ * they have: otherwise a thread that only frees would keep all until it is full, and one that only takes would have to
+ * search for other pages.
  *
  * Locks. One over all threads, for the lists of caches that threads have; taken before an arena's. */
 #include "cache.h"
@@ -64,16 +66,14 @@ enum {
     MISSES_AFTER_REFUSAL = 1024,   /* to be refused costs two system calls, and the arena's own way some 50 ns */
     STACKS_BYTES_MOST = 256 << 10, /* room for the stacks of a cache */
     STACKS_BYTES_LEAST = 8 << 10,
+    SHARE_OF_ARENA = 256, /* what is fetched at once, as a part of what a cache keeps: from the arena */
+    SHARE_OF_DEPOT = 16,  /* and from the depot, where it lies ready */
+    PLENTY = 16,     /* runs of which a thread gives to those who miss them, if it has not missed any itself */
+    PLENTY_OWN = 64, /* and if it has */
     DEPOT_SHARE = 4 /* what one thread may keep is four times what the depot may */
 };
 
-/* In front of a stack's NONE. */
-typedef struct stack_head {
-    uint32_t end;     /* of its slots, but for the one that a barrier may need; as `top` */
-    uint32_t barrier; /* where it is: the runs in the slots from the top up to it are trusted; as `top` */
-    uint32_t hint; /* where the next run is likely to be, if they come back in the order they were taken in; as `top` */
-    uint32_t batch; /* how many runs were fetched last */
-} stack_head;
+typedef fallow__stack_head stack_head;
 
 #define ITEM_BYTES ((uint32_t)sizeof(fallow__item))
 
@@ -82,11 +82,6 @@ typedef struct stack_head {
 static inline size_t index_bytes(size_t index)
 {
     return (index + 1) << FALLOW__CACHE_UNIT_SHIFT;
-}
-
-static inline stack_head *head_of(fallow__cache *cache, uint32_t bottom)
-{
-    return (stack_head *)(void *)(fallow__cache_item(cache, bottom) - 1) - 1;
 }
 
 static inline uint32_t top_of(const fallow__cache *cache, size_t index)
@@ -109,18 +104,9 @@ static inline const fallow__item *stack_of(const fallow__cache *cache, size_t in
     return fallow__cache_item((fallow__cache *)(uintptr_t)cache, cache->bottoms[index]);
 }
 
-/* Nothing above the top, which is here, is trusted from now on. */
-static inline void set_barrier_at(fallow__cache *cache, size_t index, stack_head *head, uint32_t top)
-{
-    head->barrier = top;
-    head->hint = top - ITEM_BYTES;
-    *fallow__cache_item(cache, top) = fallow__cache_barrier(cache);
-    fallow__cache_bin_of(cache, index)->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
-}
-
 static inline void set_barrier(fallow__cache *cache, size_t index)
 {
-    set_barrier_at(cache, index, head_of(cache, cache->bottoms[index]), top_of(cache, index));
+    fallow__cache_bar(cache, index, fallow__cache_head(cache, cache->bottoms[index]), top_of(cache, index));
 }
 
 /* The next bin from `index` on that has a stack; bin_count if there is none. */
@@ -147,11 +133,6 @@ static fallow__cached cache_count(const fallow__cache *cache)
     return kept;
 }
 
-static inline bool cache_has_room(const fallow__cache *cache, size_t index)
-{
-    return cache->room_units > index;
-}
-
 /* --- putting and taking ------------------------------------------------------------------------------------ */
 
 fallow__cache *fallow__cache_recall(const fallow__caches *caches)
@@ -164,30 +145,6 @@ fallow__cache *fallow__cache_recall(const fallow__caches *caches)
     here->latest.cache = entry->cache;
     atomic_store_explicit(&here->latest.caches, caches, memory_order_relaxed);
     return entry->cache;
-}
-
-bool fallow__cache_has_latest(const fallow__cache *cache, size_t index, const void *base)
-{
-    const fallow__item *slot = fallow__cache_item((fallow__cache *)(uintptr_t)cache, top_of(cache, index));
-    return fallow__item_base(slot[-1]) == base; /* which NONE has not */
-}
-
-bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
-{
-    uint32_t bottom = cache->bottoms[index];
-    uint32_t top = top_of(cache, index);
-    if (bottom == 0 || fallow__cache_has_latest(cache, index, base) || !cache_has_room(cache, index)) {
-        return false;
-    }
-    stack_head *head = head_of(cache, bottom);
-    if (top == head->end) {
-        return false;
-    }
-    *fallow__cache_item(cache, top) = (fallow__item)base;
-    set_top(cache, index, top + ITEM_BYTES);
-    set_barrier_at(cache, index, head, top + ITEM_BYTES);
-    cache->room_units -= index + 1;
-    return true;
 }
 
 fallow__item fallow__cache_take(fallow__cache *cache, size_t index)
@@ -229,11 +186,11 @@ bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *b
 {
     const fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
     uint32_t bottom = cache->bottoms[index];
-    if (bottom == 0 || !cache_has_room(cache, index) ||
+    if (bottom == 0 || !fallow__cache_has_room(cache, index) ||
         bin->epoch != atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed)) {
         return false;
     }
-    stack_head *head = head_of(cache, bottom);
+    stack_head *head = fallow__cache_head(cache, bottom);
     uint32_t top = top_of(cache, index);
     uint32_t slot = trusted_find(cache, head, top, (fallow__item)base, search);
     if (slot == head->barrier) {
@@ -270,9 +227,9 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
     uint32_t bottom = cache->stacks_end + overhead;
     uint32_t bytes = (capacity + 1) * ITEM_BYTES;
     cache->stacks_end = (uint32_t)fallow__align_up(bottom + bytes, 8);
-    *head_of(cache, bottom) = (stack_head){
+    *fallow__cache_head(cache, bottom) = (stack_head){
         .end = bottom + capacity * ITEM_BYTES,
-        .batch = old_bottom != 0 ? head_of(cache, old_bottom)->batch : 0,
+        .batch = old_bottom != 0 ? fallow__cache_head(cache, old_bottom)->batch : 0,
     };
     fallow__item *items = fallow__cache_item(cache, bottom);
     items[-1] = FALLOW__ITEM_NONE;
@@ -286,21 +243,25 @@ static bool stack_make(fallow__cache *cache, size_t index, uint32_t capacity)
     return true;
 }
 
-/* A stack with room for one more run, if there can be one. */
-static bool stack_grow(fallow__cache *cache, size_t index)
+/* A stack with room for more runs than the one there is, if there can be one. */
+static bool stack_make_larger(fallow__cache *cache, size_t index)
 {
     uint32_t most = capacity_most(cache->caches, index);
     uint32_t bottom = cache->bottoms[index];
+    uint32_t capacity = (fallow__cache_head(cache, bottom)->end - bottom) / ITEM_BYTES;
+    return capacity < most && stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
+}
+
+/* A stack with room for one more run, if there can be one. */
+static bool stack_grow(fallow__cache *cache, size_t index)
+{
+    uint32_t bottom = cache->bottoms[index];
     if (bottom == 0) {
+        uint32_t most = capacity_most(cache->caches, index);
         uint32_t capacity = most < STACK_LEAST ? most : STACK_LEAST;
         return capacity != 0 && stack_make(cache, index, capacity);
     }
-    uint32_t end = head_of(cache, bottom)->end;
-    uint32_t capacity = (end - bottom) / ITEM_BYTES;
-    if (top_of(cache, index) != end) {
-        return true;
-    }
-    return capacity < most && stack_make(cache, index, most / STACK_GROWTH < capacity ? most : capacity * STACK_GROWTH);
+    return top_of(cache, index) != fallow__cache_head(cache, bottom)->end || stack_make_larger(cache, index);
 }
 
 /* Drop the runs that a bin has kept longest. */
@@ -342,7 +303,7 @@ bool fallow__cache_make_room(fallow__cache *cache, size_t index, fallow__cache_d
         }
         stack_drop(cache, index, (count_of(cache, index) + 1) / 2, drop, context);
     }
-    if (!cache_has_room(cache, index)) {
+    if (!fallow__cache_has_room(cache, index)) {
         size_t room_units = cache->caches->limit_units / 8; /* so much, that it does not come to this again soon */
         cache_shrink(cache, room_units > index ? room_units : index + 1, drop, context);
     }
@@ -353,7 +314,7 @@ void fallow__cache_empty(fallow__cache *cache, fallow__cache_drop *drop, void *c
 {
     for (uint32_t index = next_used(cache, 0); index < cache->caches->bin_count; index = next_used(cache, index + 1)) {
         stack_drop(cache, index, count_of(cache, index), drop, context);
-        head_of(cache, cache->bottoms[index])->batch = 0;
+        fallow__cache_head(cache, cache->bottoms[index])->batch = 0;
     }
     cache->room_units = cache->limit_units; /* as it is, but where a fork came between a stack and this */
 }
@@ -374,18 +335,21 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
     return false;
 }
 
-unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most)
+unsigned fallow__cache_batch(fallow__cache *cache, size_t index, bool is_depot)
 {
     if (!stack_grow(cache, index)) {
         return 1;
     }
-    stack_head *head = head_of(cache, cache->bottoms[index]);
-    size_t by_bytes = cache->caches->limit_units / 256 / (index + 1);
+    stack_head *head = fallow__cache_head(cache, cache->bottoms[index]);
+    size_t by_bytes = cache->caches->limit_units / (is_depot ? SHARE_OF_DEPOT : SHARE_OF_ARENA) / (index + 1);
     uint32_t batch = head->batch < FALLOW__CACHE_BATCH_MOST / 2 ? head->batch * 2 : FALLOW__CACHE_BATCH_MOST;
     batch = batch < by_bytes ? batch : (uint32_t)by_bytes;
     uint32_t capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
+    if (is_depot && batch > capacity && stack_make_larger(cache, index)) {
+        head = fallow__cache_head(cache, cache->bottoms[index]);
+        capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
+    }
     batch = batch < capacity ? batch : capacity;
-    batch = batch < most ? batch : most;
     head->batch = batch != 0 ? batch : 1;
     return head->batch;
 }
@@ -396,7 +360,7 @@ uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__
         return 0;
     }
     uint32_t top = top_of(cache, index);
-    uint32_t room = (head_of(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
+    uint32_t room = (fallow__cache_head(cache, cache->bottoms[index])->end - top) / ITEM_BYTES;
     size_t fits = cache->room_units / (index + 1);
     count = count < room ? count : room;
     count = count <= fits ? count : (uint32_t)fits;
@@ -672,7 +636,28 @@ uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *
     if (taken != 0) {
         set_barrier(depot, index);
     }
+    if (depot != NULL && (depot->bottoms[index] == 0 || count_of(depot, index) <= taken)) {
+        /* there is not enough for another time: who has some may bring it before it is missed */
+        uint64_t wanted = atomic_load_explicit(&caches->wanted, memory_order_relaxed);
+        atomic_store_explicit(&caches->wanted, wanted | fallow__depot_bit(index), memory_order_relaxed);
+    }
     return taken;
+}
+
+bool fallow__cache_has_plenty(fallow__cache *cache, size_t index)
+{
+    uint32_t bottom = cache->bottoms[index];
+    return bottom != 0 && count_of(cache, index) >= (fallow__cache_head(cache, bottom)->batch == 0 ? PLENTY : PLENTY_OWN);
+}
+
+void fallow__cache_give(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context)
+{
+    fallow__caches *caches = cache->caches;
+    if (fallow__depot_wants(caches, index) && fallow__cache_has_plenty(cache, index)) {
+        uint64_t wanted = atomic_load_explicit(&caches->wanted, memory_order_relaxed);
+        atomic_store_explicit(&caches->wanted, wanted & ~fallow__depot_bit(index), memory_order_relaxed);
+        stack_drop(cache, index, count_of(cache, index) / 4 * 3, drop, context);
+    }
 }
 
 _Static_assert(offsetof(fallow__cache, none) <= FALLOW__MARK_WITHIN_BYTES, "the mark is found");

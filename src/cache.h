@@ -75,6 +75,7 @@ typedef struct fallow__caches {
     uint32_t entry;          /* constant: the thread's entry in which this arena's cache is remembered */
     bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
     _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
+    _Atomic(uint64_t) wanted; /* bits: the depot ran out of runs of such sizes (fallow__depot_wants) */
     size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
     uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
     unsigned owners;         /* threads that have a cache */
@@ -135,6 +136,19 @@ static inline fallow__cache_bin *fallow__cache_bin_of(fallow__cache *cache, size
 static inline const fallow__cache_bin *fallow__cache_bin_at(const fallow__cache *cache, size_t index)
 {
     return fallow__cache_bin_of((fallow__cache *)(uintptr_t)cache, index);
+}
+
+/* In front of a stack's NONE. */
+typedef struct fallow__stack_head {
+    uint32_t end;     /* of its slots, but for the one that a barrier may need; as `top` */
+    uint32_t barrier; /* where it is: the runs in the slots from the top up to it are trusted; as `top` */
+    uint32_t hint; /* where the next run is likely to be, if they come back in the order they were taken in; as `top` */
+    uint32_t batch; /* how many runs were fetched last */
+} fallow__stack_head;
+
+static inline fallow__stack_head *fallow__cache_head(fallow__cache *cache, uint32_t bottom)
+{
+    return (fallow__stack_head *)(void *)(fallow__cache_item(cache, bottom) - 1) - 1;
 }
 
 /* What stands above the trusted runs: a value that no run has for a base, and no program hands in by chance. */
@@ -199,23 +213,66 @@ static inline bool fallow__cache_put_back(fallow__cache *cache, const fallow__ca
  * between enter and leave. */
 fallow__cache *fallow__cache_recall(const fallow__caches *caches);
 
-/* Are there runs above the top of a bin that are trusted? Call between enter and leave. */
-static inline bool fallow__cache_has_trusted(fallow__cache *cache, size_t index)
+/* Is a run where one that comes back is to be expected, so that fallow__cache_put_trusted is worth a call? A question
+ * that is mostly answered the same way each time. Call between enter and leave. */
+static inline bool fallow__cache_is_expected(fallow__cache *cache, size_t index, const void *base)
 {
-    uint32_t top = atomic_load_explicit(&fallow__cache_bin_of(cache, index)->top, memory_order_relaxed);
-    return *fallow__cache_item(cache, top) != fallow__cache_barrier(cache);
+    uint32_t bottom = cache->bottoms[index];
+    if (bottom == 0) {
+        return false;
+    }
+    const fallow__stack_head *head = fallow__cache_head(cache, bottom);
+    return *fallow__cache_item(cache, head->hint) == (fallow__item)base ||
+           *(fallow__cache_item(cache, head->barrier) - 1) == (fallow__item)base;
 }
 
 /* Put a run back that was taken from this bin not long ago, if that can be told without looking at the run. Up to
  * `search` runs are looked through. */
 bool fallow__cache_put_trusted(fallow__cache *cache, size_t index, const void *base, uint32_t search);
 
-/* Put a run that is known to be one, of the bin's size. false: there is no room, or it is there already. Call between
- * enter and leave, or with the lock. */
-bool fallow__cache_put(fallow__cache *cache, size_t index, void *base);
+/* Nothing above the top of a bin's stack, which is here, is trusted from now on. */
+static inline void fallow__cache_bar(fallow__cache *cache, size_t index, fallow__stack_head *head, uint32_t top)
+{
+    head->barrier = top;
+    head->hint = top - (uint32_t)sizeof(fallow__item);
+    *fallow__cache_item(cache, top) = fallow__cache_barrier(cache);
+    fallow__cache_bin_of(cache, index)->epoch = atomic_load_explicit(&cache->caches->epoch, memory_order_relaxed);
+}
+
+static inline bool fallow__cache_has_room(const fallow__cache *cache, size_t index)
+{
+    return cache->room_units > index;
+}
 
 /* Is the run the one put last? */
-bool fallow__cache_has_latest(const fallow__cache *cache, size_t index, const void *base);
+static inline bool fallow__cache_has_latest(const fallow__cache *cache, size_t index, const void *base)
+{
+    uint32_t top = atomic_load_explicit(&fallow__cache_bin_at(cache, index)->top, memory_order_relaxed);
+    fallow__cache *stacks = (fallow__cache *)(uintptr_t)cache;
+    return fallow__item_base(*(fallow__cache_item(stacks, top) - 1)) == base; /* which NONE has not */
+}
+
+/* Put a run that is known to be one, of the bin's size. false: there is no room, or it is there already. Call between
+ * enter and leave, or with the lock. */
+static inline bool fallow__cache_put(fallow__cache *cache, size_t index, void *base)
+{
+    uint32_t bottom = cache->bottoms[index];
+    fallow__cache_bin *bin = fallow__cache_bin_of(cache, index);
+    uint32_t top = atomic_load_explicit(&bin->top, memory_order_relaxed);
+    if (bottom == 0 || fallow__cache_has_latest(cache, index, base) || !fallow__cache_has_room(cache, index)) {
+        return false;
+    }
+    fallow__stack_head *head = fallow__cache_head(cache, bottom);
+    if (top == head->end) {
+        return false;
+    }
+    *fallow__cache_item(cache, top) = (fallow__item)base;
+    top += (uint32_t)sizeof(fallow__item);
+    atomic_store_explicit(&bin->top, top, memory_order_relaxed);
+    fallow__cache_bar(cache, index, head, top);
+    cache->room_units -= index + 1;
+    return true;
+}
 
 /* Take the latest run of a bin, whatever it is; NONE if there is none. As above. */
 fallow__item fallow__cache_take(fallow__cache *cache, size_t index);
@@ -275,6 +332,24 @@ static inline bool fallow__depot_is_useful(const fallow__caches *caches)
 bool fallow__depot_is_missed(const fallow__caches *caches);
 void fallow__depot_open(fallow__caches *caches, const fallow_region *region);
 
+/* Has a thread missed runs of a bin's size that the depot ran out of? Asked without the lock, and about right: bins
+ * share bits. */
+static inline uint64_t fallow__depot_bit(size_t index)
+{
+    return (uint64_t)1 << (index % 64);
+}
+
+static inline bool fallow__depot_wants(const fallow__caches *caches, size_t index)
+{
+    return (atomic_load_explicit(&caches->wanted, memory_order_relaxed) & fallow__depot_bit(index)) != 0;
+}
+
+/* Give what the depot wants out of a thread's cache, if it has plenty: most of what the bin holds, by `drop`. */
+void fallow__cache_give(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context);
+
+/* Does a bin hold enough to be worth the way? Call between enter and leave, or with the lock. */
+bool fallow__cache_has_plenty(fallow__cache *cache, size_t index);
+
 /* Keep runs of one size in the depot, as many of the first ones as there is room for: how many, is told. */
 uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, uint32_t count, size_t size_bytes);
 
@@ -282,8 +357,9 @@ uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, ui
 uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *items_out, uint32_t most);
 void fallow__cache_finish(void);
 
-/* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time. */
-unsigned fallow__cache_batch(fallow__cache *cache, size_t index, unsigned most);
+/* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time; more
+ * from the depot than from the arena. */
+unsigned fallow__cache_batch(fallow__cache *cache, size_t index, bool is_depot);
 
 /* Put runs for later, the first one on top, as many of the first ones as there is room for: how many, is told. */
 uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count);

@@ -184,6 +184,7 @@ static fallow_status place_commit(fallow_arena *arena, place where, fallow__os_e
         if (status == FALLOW_OK) {
             fallow__edges_count(arena, p, first, limit, true);
             arena->scavenger.countdown -= (int64_t)(limit - first);
+            arena->grown_bytes += pages_bytes(arena, limit - first);
             range_set_committed(arena, p, first, limit);
             return FALLOW_OK;
         }

@@ -30,7 +30,7 @@ static FALLOW_NOINLINE void arena_free_long(fallow_arena *arena, void *base, siz
 }
 
 /* Free a run past the caches. */
-static void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
+static FALLOW_NOINLINE void arena_free_past(fallow_arena *arena, void *base, size_t size_bytes)
 {
     if (arena->is_traced) {
         fallow__tracer_free(base);
@@ -88,6 +88,17 @@ static bool arena_is_run(const fallow_arena *arena, const void *base, uint64_t c
     return (ready[block / 64] >> (block % 64) & 1) != 0 && fallow__pages_is_short_run(&p->pages, first, count);
 }
 
+/* Other threads miss runs of a size that this one keeps. */
+static FALLOW_NOINLINE void arena_give(fallow_arena *arena, size_t index)
+{
+    fallow__os_lock_acquire(&arena->lock);
+    fallow__cache *cache = fallow__cache_mine(&arena->caches);
+    if (cache != NULL) {
+        fallow__cache_give(cache, index, fallow__arena_stash, arena);
+    }
+    arena_unlock_and_look(arena, 0);
+}
+
 /* A run that does not go back to where it was taken from. */
 static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, size_t size_bytes)
 {
@@ -106,10 +117,14 @@ static FALLOW_NOINLINE void arena_free_checked(fallow_arena *arena, void *base, 
     fallow__cache_enter();
     fallow__cache *cache =
         fallow__cache_is_latest(arena) ? fallow__here.latest.cache : fallow__cache_recall(&arena->caches);
-    bool is_put = cache != NULL && fallow__cache_has_trusted(cache, index) &&
+    bool is_put = cache != NULL && (search != 0 || fallow__cache_is_expected(cache, index, base)) &&
                   fallow__cache_put_trusted(cache, index, base, search);
     is_put = is_put || (cache != NULL && arena_is_run(arena, base, count) && fallow__cache_put(cache, index, base));
+    bool is_wanted = is_put && fallow__depot_wants(&arena->caches, index) && fallow__cache_has_plenty(cache, index);
     fallow__cache_leave();
+    if (is_wanted) {
+        arena_give(arena, index);
+    }
     if (!is_put) {
         arena_free_locked(arena, base, size_bytes, index);
     }

@@ -56,6 +56,7 @@ void fallow__arena_drain_caches(fallow_arena *arena, bool is_others_only)
         }
     }
     fallow__caches_go_on(&arena->caches);
+    arena->grown_bytes = 0;
 }
 
 void fallow__arena_stash(void *context, const fallow__item *items, uint32_t count, size_t size_bytes)

@@ -1556,12 +1556,10 @@ uint64_t fallow__pages_take_next(fallow__pages *pages, uint64_t page, unsigned m
     return taken;
 }
 
-/* The 64 pages of a plane from a position on, which is in the last word only if it is that word's first. */
-FALLOW_UNSYNCHRONISED
-static inline uint64_t plane_window(const volatile uint64_t *plane, unsigned bit)
+/* 64 pages from a position in one word on, out of that word and the next. */
+static inline uint64_t window(uint64_t low, uint64_t high, unsigned bit)
 {
-    uint64_t low = plane[bit / 64] >> bit % 64;
-    return bit % 64 != 0 ? low | plane[bit / 64 + 1] << (64 - bit % 64) : low;
+    return low >> bit | high << 1 << (63 - bit);
 }
 
 /* The same question as below for what most runs are: shorter than 64 pages, and together with the page behind them in
@@ -1569,11 +1567,16 @@ static inline uint64_t plane_window(const volatile uint64_t *plane, unsigned bit
 FALLOW_UNSYNCHRONISED
 static inline bool window_has_run(const volatile chunk *c, unsigned bit, unsigned count)
 {
-    uint64_t used = plane_window(c->used, bit);
-    uint64_t mark = plane_window(c->mark, bit);
-    uint64_t have = plane_window(c->have, bit);
+    unsigned word = bit / 64;
+    unsigned next = (word + 1) % WORDS; /* where there is none it is not looked at */
     uint64_t behind = (uint64_t)1 << count;
-    return (~(used & have) & (behind - 1)) == 0 && (mark & (behind - 1)) == 1 && (used & ~mark & behind) == 0;
+    uint64_t used = c->used[word];
+    uint64_t mark = c->mark[word];
+    uint64_t have = window(c->have[word], c->have[next], bit % 64);
+    uint64_t rest = window(used & ~mark, c->used[next] & ~c->mark[next], bit % 64);
+    /* its first page a start, the others not, the one behind it none of its; and all committed */
+    return ((used & mark) >> (bit % 64) & 1) != 0 && (rest & ((behind << 1) - 1)) == behind - 2 &&
+           (~have & (behind - 1)) == 0;
 }
 
 /* The same again for a run in one word, with the page behind it. */
@@ -1657,7 +1660,7 @@ FALLOW_UNSYNCHRONISED
 bool fallow__pages_is_short_run(const fallow__pages *pages, uint64_t first, uint64_t count)
 {
     unsigned bit = first % FALLOW__CHUNK_PAGES;
-    if (count < 64 && bit < FALLOW__CHUNK_PAGES - 64) {
+    if (count < 64 && bit + count < FALLOW__CHUNK_PAGES) {
         return window_has_run(chunk_place(pages, first / FALLOW__CHUNK_PAGES), bit, (unsigned)count);
     }
     return is_run_anywhere(pages, first, count);
@@ -1725,7 +1728,7 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
         chunk_prefetch(pages, chunk_index);
     }
     bool is_in_word = bit % 64 + count < 64 ? word_has_run(c, bit, (unsigned)count)
-                                            : bit % 64 + count == 64 && bit < FALLOW__CHUNK_PAGES - 64 && count < 64 &&
+                                            : bit % 64 + count == 64 && bit + count < FALLOW__CHUNK_PAGES && count < 64 &&
                                                   window_has_run(c, bit, (unsigned)count);
     if (!is_in_word) {
         return short_free(pages, first, count);

@@ -667,21 +667,83 @@ static void one_takes_and_another_frees(void **state)
     sim_thread thread;
     size_t run_pages = 16;
     (void)state;
-    begin((sim_options){.flags = SIM_INTERLEAVED, .switch_rarity = 2},
+    for (int is_refused = 0; is_refused < 2; is_refused++) { /* then nobody can take it back, and it has to be brought */
+        begin((sim_options){.flags = SIM_INTERLEAVED, .switch_rarity = 2},
+              (fallow_arena_options){.reserve_bytes = 256 * MIB, .thread_cache_bytes = 16 * MIB});
+        memset(&other, 0, sizeof other);
+        if (is_refused) {
+            sim_refuse(&(sim_refusal){.calls = SIM_CALL(SIM_BARRIER), .times = UINT64_MAX});
+        }
+        assert_true(sim_start(take_for_other, NULL, &thread));
+        for (int round = 0; round < 200; round++) {
+            for (int i = 0; i < KEPT; i++) {
+                other.bases[i] = take(run_pages);
+            }
+            other.step = 2 * round + 1;
+            wait_for(2 * round + 2);
+        }
+        sim_join(&thread);
+        sim_refuse(NULL);
+        fallow_arena_stats s = look();
+        /* what is live at once, what is on its way, and a step of growth */
+        assert_true(s.peak_in_use_bytes <= KEPT * run_pages * scene.page + 3 * MIB);
+        end();
+    }
+}
+
+/* What another thread keeps is taken back when the arena has grown by an eighth of it, and not each time it grows. */
+enum {
+    MUCH = 192,
+    MUCH_PAGES = 16
+};
+
+static void keep_much(void *context)
+{
+    (void)context;
+    fill(MUCH, MUCH_PAGES);
+    other.step = 1;
+    wait_for(2);
+}
+
+static void growth_finds_what_others_keep(void **state)
+{
+    sim_thread thread;
+    void *bases[2 * MUCH];
+    size_t count = 0;
+    fallow_run run;
+    fallow_arena_stats s;
+    const fallow_run_options options = {.flags = FALLOW_RUN_NO_CACHE};
+    (void)state;
+    begin((sim_options){.flags = SIM_INTERLEAVED},
           (fallow_arena_options){.reserve_bytes = 256 * MIB, .thread_cache_bytes = 16 * MIB});
     memset(&other, 0, sizeof other);
-    assert_true(sim_start(take_for_other, NULL, &thread));
-    for (int round = 0; round < 200; round++) {
-        for (int i = 0; i < KEPT; i++) {
-            other.bases[i] = take(run_pages);
+    size_t kept_bytes = MUCH * MUCH_PAGES * scene.page;
+    assert_int_equal(fallow_arena_alloc_run(scene.arena, kept_bytes, &options, &run), FALLOW_OK);
+    fallow_arena_free_many(scene.arena, &run, 1);
+    assert_int_equal(fallow_arena_trim(scene.arena, SIZE_MAX, NULL), FALLOW_OK); /* from here on growth is counted */
+    assert_true(sim_start(keep_much, NULL, &thread));
+    wait_for(1);
+    fallow_arena_read_stats(scene.arena, &s);
+    size_t extent_bytes = s.extent_bytes;
+    assert_int_equal(s.cached_bytes, kept_bytes);
+    uint64_t barriers = calls(SIM_BARRIER);
+    while (count * (MUCH_PAGES / 2) * scene.page < kept_bytes) {
+        assert_int_equal(fallow_arena_alloc_run(scene.arena, MUCH_PAGES / 2 * scene.page, &options, &run), FALLOW_OK);
+        bases[count++] = run.base;
+        fallow_arena_read_stats(scene.arena, &s);
+        if (s.extent_bytes < extent_bytes + kept_bytes / 16) {
+            assert_int_equal(s.cached_bytes, kept_bytes);
         }
-        other.step = 2 * round + 1;
-        wait_for(2 * round + 2);
     }
+    assert_int_equal(s.cached_bytes, 0);
+    assert_true(s.extent_bytes > extent_bytes);
+    assert_true(s.extent_bytes <= extent_bytes + kept_bytes / 8 + MIB); /* and a step of growth */
+    assert_int_equal(calls(SIM_BARRIER), barriers + 1);
+    while (count > 0) {
+        give(bases[--count], MUCH_PAGES / 2);
+    }
+    other.step = 2;
     sim_join(&thread);
-    fallow_arena_stats s = look();
-    /* what is live at once, what is not worth to be taken back, and a step of growth */
-    assert_true(s.peak_in_use_bytes <= KEPT * run_pages * scene.page + 6 * MIB);
     end();
 }
 
@@ -735,6 +797,7 @@ int main(void)
         cmocka_unit_test(without_a_barrier_others_keep_theirs),
         cmocka_unit_test(what_others_keep_is_found),
         cmocka_unit_test(one_takes_and_another_frees),
+        cmocka_unit_test(growth_finds_what_others_keep),
         cmocka_unit_test(a_child_forgets_arenas_that_are_gone),
     };
     return cmocka_run_group_tests_name("fault_cache", tests, NULL, NULL);

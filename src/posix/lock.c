@@ -45,7 +45,7 @@ void fallow__os_lock_destroy(fallow__os_lock *lock)
 }
 
 enum {
-    PAUSES_MOST = 64, /* between two tries */
+    PAUSES_MOST = 16, /* between two tries */
     PAUSES_ALL = 4096 /* some fifty microseconds: a sleep and the wake cost as much */
 };
 
