@@ -62,8 +62,8 @@ static void place_take(fallow_arena *arena, place where, uint32_t flags, fallow_
     };
 }
 
-/* Find a place. What threads keep is found again before the arena grows by more than a part of it, or says that there is
- * no room: to take it back empties their caches. The turn is ours; the lock may be let go. */
+/* Find a place. What threads keep is found again before the arena grows by more than a part of it, or says that there
+ * is no room: to take it back empties their caches. The turn is ours; the lock may be let go. */
 static bool order_find_or_drain(fallow_arena *arena, const order *wanted, place *where_out)
 {
     bool is_found = fallow__order_find(arena, wanted, where_out);

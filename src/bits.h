@@ -11,6 +11,12 @@
 #if !defined(__GNUC__)
 #include <intrin.h> /* Microsoft's compiler */
 #endif
+#if defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h> /* which every x86-64 processor has */
+#define FALLOW_HAS_SSE2 1
+#else
+#define FALLOW_HAS_SSE2 0
+#endif
 
 /* For the rare way out of a short function: kept apart, so that the short one needs no stack frame for it. */
 #if defined(__GNUC__)
@@ -101,6 +107,32 @@ static inline unsigned fallow__count_bits(uint64_t value)
     value = (value & 0x3333333333333333u) + ((value >> 2) & 0x3333333333333333u);
     value = (value + (value >> 4)) & 0x0f0f0f0f0f0f0f0fu;
     return (unsigned)((value * 0x0101010101010101u) >> 56);
+}
+
+/* Which of 64 bytes, each without its highest bit, are at most `most`, which is below 128: a bit for each. The bytes
+ * are aligned to 64. */
+static inline uint64_t fallow__bytes_at_most(const unsigned char bytes[64], unsigned most)
+{
+    uint64_t found = 0;
+#if FALLOW_HAS_SSE2
+    const __m128i *part = (const __m128i *)(const void *)bytes;
+    for (unsigned i = 0; i < 4; i++) {
+        __m128i low = _mm_and_si128(_mm_load_si128(&part[i]), _mm_set1_epi8(0x7f));
+        __m128i is_more = _mm_cmpgt_epi8(low, _mm_set1_epi8((char)most));
+        found |= (uint64_t)(0xffff ^ (unsigned)_mm_movemask_epi8(is_more)) << (i * 16);
+    }
+#else
+    for (unsigned i = 0; i < 64; i += 8) {
+        uint64_t eight = 0;
+        for (unsigned j = 0; j < 8; j++) { /* one load, in whatever byte order */
+            eight |= (uint64_t)bytes[i + j] << (j * 8);
+        }
+        /* the highest bit of each byte is set where it is more; then those eight bits side by side */
+        uint64_t is_more = (eight & 0x7f7f7f7f7f7f7f7fu) + (127 - most) * 0x0101010101010101u;
+        found |= ((~is_more >> 7 & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+    }
+#endif
+    return found;
 }
 
 /* `count` ones from position `first` on; first + count is at most 64, count at least 1. */

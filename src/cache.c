@@ -68,9 +68,9 @@ enum {
     STACKS_BYTES_LEAST = 8 << 10,
     SHARE_OF_ARENA = 256, /* what is fetched at once, as a part of what a cache keeps: from the arena */
     SHARE_OF_DEPOT = 16,  /* and from the depot, where it lies ready */
-    PLENTY = 16,     /* runs of which a thread gives to those who miss them, if it has not missed any itself */
-    PLENTY_OWN = 64, /* and if it has */
-    DEPOT_SHARE = 4 /* what one thread may keep is four times what the depot may */
+    PLENTY = 16,          /* runs of which a thread gives to those who miss them, if it has not missed any itself */
+    PLENTY_OWN = 64,      /* and if it has */
+    DEPOT_SHARE = 4       /* what one thread may keep is four times what the depot may */
 };
 
 typedef fallow__stack_head stack_head;
@@ -647,7 +647,8 @@ uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *
 bool fallow__cache_has_plenty(fallow__cache *cache, size_t index)
 {
     uint32_t bottom = cache->bottoms[index];
-    return bottom != 0 && count_of(cache, index) >= (fallow__cache_head(cache, bottom)->batch == 0 ? PLENTY : PLENTY_OWN);
+    return bottom != 0 &&
+           count_of(cache, index) >= (fallow__cache_head(cache, bottom)->batch == 0 ? PLENTY : PLENTY_OWN);
 }
 
 void fallow__cache_give(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context)

@@ -70,19 +70,19 @@ typedef struct fallow__cache {
 
 /* All caches of one arena. Changed under the arena's lock; the constants never. */
 typedef struct fallow__caches {
-    uint32_t unit_mask;      /* constant: units of 4 KiB in a page, less 1 */
-    uint32_t bin_count;      /* constant: 0 = there are no caches */
-    uint32_t entry;          /* constant: the thread's entry in which this arena's cache is remembered */
-    bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
-    _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
+    uint32_t unit_mask;       /* constant: units of 4 KiB in a page, less 1 */
+    uint32_t bin_count;       /* constant: 0 = there are no caches */
+    uint32_t entry;           /* constant: the thread's entry in which this arena's cache is remembered */
+    bool is_checked;          /* constant: nothing goes without the lock, everything is searched for */
+    _Atomic(uint32_t) epoch;  /* never 0; rises when a run that may have come out of a cache is changed or freed */
     _Atomic(uint64_t) wanted; /* bits: the depot ran out of runs of such sizes (fallow__depot_wants) */
-    size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
-    uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
-    unsigned owners;         /* threads that have a cache */
-    unsigned stops;          /* how many have stopped the threads from using them without the lock */
-    uint64_t taken;          /* how often entries were taken away from threads */
-    uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
-    fallow__cache *first;    /* all of them, idle ones and the depot, too */
+    size_t limit_units;       /* constant: what one cache keeps at most, in units of 4 KiB */
+    uint32_t patience;        /* a cache was refused: so many calls that miss one go by before the next try */
+    unsigned owners;          /* threads that have a cache */
+    unsigned stops;           /* how many have stopped the threads from using them without the lock */
+    uint64_t taken;           /* how often entries were taken away from threads */
+    uint64_t settled;         /* so many of these times, a barrier and a wait for the threads have followed */
+    fallow__cache *first;     /* all of them, idle ones and the depot, too */
     fallow__cache *depot;  /* nobody's: what threads drop is kept here for those that miss it; NULL if there is none */
     size_t metadata_bytes; /* committed for caches, and reserved */
     size_t reserved_bytes;
@@ -357,8 +357,8 @@ uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, ui
 uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *items_out, uint32_t most);
 void fallow__cache_finish(void);
 
-/* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time; more
- * from the depot than from the arena. */
+/* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time;
+ * more from the depot than from the arena. */
 unsigned fallow__cache_batch(fallow__cache *cache, size_t index, bool is_depot);
 
 /* Put runs for later, the first one on top, as many of the first ones as there is room for: how many, is told. */

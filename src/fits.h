@@ -7,10 +7,10 @@
  *      level 0   | w w w w ... |           a byte for each word of 64 pages
  *
  * A byte tells of the longest free run that *begins* in its word how many pages it lacks of 64: 0 is a run of 64 pages
- * or more, wherever it ends, and 64 is no free page at all. A page that is free with its word's first page counts as a
- * beginning, though the run may have begun earlier: the earlier word says no less then. On the levels above a byte is
- * the least of the 64 bytes below it. So a run of `count` pages, up to 64, begins in the lowest word that lacks at most
- * 64 - count, and a search looks at one line on each level: it needs to know nothing of runs that straddle words.
+ * or more, wherever it ends, and 64 is no free page at all. What goes on from the word before counts from the word's
+ * first page on; the word before says no less of it. On the levels above a byte is the least of the 64 bytes below it.
+ * So a run of `count` pages, up to 64, begins in the lowest word that lacks at most 64 - count, and a search looks at
+ * one line on each level: it needs to know nothing of runs that straddle words.
  *
  * The highest bit of a byte, OPEN, tells that what stands below it is valid. Without it all pages below are alike: they
  * lack 0, or 64. Zero bytes are fresh memory: free, and not open.
@@ -19,13 +19,7 @@
 #ifndef FALLOW_FITS_H
 #define FALLOW_FITS_H
 
-#include <string.h>
-
 #include "bits.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 enum {
     FITS_BYTES = 64,  /* of a line */
@@ -35,45 +29,15 @@ enum {
     FITS_LACK = 0x7f  /* the rest of a byte */
 };
 
+/* Aligned to 64 bytes. */
 typedef struct fits_line {
     unsigned char byte[FITS_BYTES];
 } fits_line;
 
-/* Which bytes of a line lack at most `most`, which is below 64: a bit for each. */
-#if defined(__SSE2__)
-static inline uint64_t fits_enough(const fits_line *line, unsigned most)
-{
-    const __m128i *part = (const __m128i *)(const void *)line->byte;
-    const __m128i lack = _mm_set1_epi8(FITS_LACK);
-    const __m128i limit = _mm_set1_epi8((char)most);
-    uint64_t enough = 0;
-    for (unsigned i = 0; i < FITS_BYTES / sizeof *part; i++) {
-        __m128i more = _mm_cmpgt_epi8(_mm_and_si128(_mm_load_si128(&part[i]), lack), limit);
-        enough |= (uint64_t)(uint16_t)~_mm_movemask_epi8(more) << (i * sizeof *part);
-    }
-    return enough;
-}
-#else
-static inline uint64_t fits_enough(const fits_line *line, unsigned most)
-{
-    uint64_t enough = 0;
-    for (unsigned i = 0; i < FITS_BYTES; i += 8) {
-        uint64_t eight = 0;
-        for (unsigned j = 0; j < 8; j++) { /* one load, in whatever byte order */
-            eight |= (uint64_t)line->byte[i + j] << (j * 8);
-        }
-        /* the highest bit of each byte is set where it lacks more; then those eight bits side by side */
-        uint64_t more = (eight & 0x7f7f7f7f7f7f7f7fu) + (FITS_LACK - most) * 0x0101010101010101u;
-        enough |= (((~more >> 7) & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
-    }
-    return enough;
-}
-#endif
-
 /* The lowest byte from `from` on that lacks at most `most`; 64 if there is none. */
 static inline unsigned fits_next(const fits_line *line, unsigned from, unsigned most)
 {
-    uint64_t enough = fits_enough(line, most) & ~(uint64_t)0 << from;
+    uint64_t enough = fallow__bytes_at_most(line->byte, most) & ~(uint64_t)0 << from;
     return enough != 0 ? fallow__lowest_bit(enough) : FITS_BYTES;
 }
 

@@ -29,10 +29,10 @@
  * passed upward as far as something changes, and searches again. What a taking has left undone is made up for once
  * at most, and often it is freed again before anybody asks.
  *
- * Fits. Most runs are short, and for those up to 64 pages there is something quicker than the tree: a byte for each word
- * of 64 pages, and lines of bytes over one another (fits.h). Bytes of words, too, promise: a taking leaves them as they
- * are, a freeing raises them, and a search that finds less in the planes settles that one word. What stands above the
- * words is exact. The marks for what is open are kept there for both.
+ * Fits. Most runs are short, and for those up to 64 pages there is something quicker than the tree: a byte for each
+ * word of 64 pages, and lines of bytes over one another (fits.h). Bytes of words, too, promise: a taking leaves them as
+ * they are, a freeing raises them, and a search that finds less in the planes settles that one word. What stands above
+ * the words is exact. What is open is marked there, for both.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
  * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the
@@ -75,7 +75,8 @@ static_assert(FALLOW__PAGES_MAX == (uint64_t)FALLOW__CHUNK_PAGES << (CHILDREN_SH
 static_assert(FALLOW__SIZE_CLASSES == 8 + 2 * 33, "classes end at 2^36 pages");
 static_assert((int)CHILDREN * WORDS == (int)FITS_BYTES, "a group, which is a node at level 1, is a line of words");
 static_assert((int)BLOCK_CHUNKS * WORDS == (int)FITS_BYTES * FITS_BYTES, "a block is a line of groups");
-static_assert(FALLOW__PAGES_MAX / 64 == (uint64_t)1 << (FALLOW__FITS_LEVELS_MAX * FITS_SHIFT), "the largest arena's fits");
+static_assert(FALLOW__PAGES_MAX / 64 == (uint64_t)1 << (FALLOW__FITS_LEVELS_MAX * FITS_SHIFT),
+              "the largest arena's fits");
 
 /* A node is stored in as little as it needs, so that siblings lie close together.
  *
@@ -335,7 +336,9 @@ static void fits_close(fallow__pages *pages, unsigned level, uint64_t index, uns
     } else {
         first <<= CHILDREN_SHIFT * (level - BLOCK_LEVEL);
         count <<= CHILDREN_SHIFT * (level - BLOCK_LEVEL);
-        count = first + count <= pages->block_count ? count : first < pages->block_count ? pages->block_count - first : 0;
+        count = first + count <= pages->block_count ? count
+                : first < pages->block_count        ? pages->block_count - first
+                                                    : 0;
     }
     /* Where they fill lines, a line is what its bytes are: also the last one, whose blocks are not all there. */
     for (; count > FITS_BYTES; bytes++) {
@@ -1061,8 +1064,8 @@ static bool search_tree(fallow__pages *pages, const fallow__pages_request *reque
 
 /* --- searching for a short run ------------------------------------------------------------------------------- */
 
-/* What a search for a short run looks for, and what it has found: its first page, and whether the chunk of that is open.
- * A chunk that is not open is free from there on. */
+/* What a search for a short run looks for, and what it has found: its first page, and whether the chunk of that is
+ * open. A chunk that is not open is free from there on. */
 typedef struct short_search {
     fallow__pages *pages;
     unsigned count;
@@ -1083,7 +1086,7 @@ static bool short_search_group(short_search *s, uint64_t group, unsigned from)
 {
     fits_line *words = fits_words(s->pages, group);
     const chunk *chunks = chunk_place(s->pages, group * GROUP_CHUNKS);
-    uint64_t enough = fits_enough(words, FITS_NONE - s->count) & ~(uint64_t)0 << from;
+    uint64_t enough = fallow__bytes_at_most(words->byte, FITS_NONE - s->count) & ~(uint64_t)0 << from;
     bool is_found = false;
     bool is_settled = false;
     for (; enough != 0 && !is_found; enough &= enough - 1) {
@@ -1407,8 +1410,8 @@ static inline bool short_find(fallow__pages *pages, unsigned size_class, uint64_
     if (chunk_is_busy(pages, bound / WORDS) && (bound + 1) % WORDS != 0) {
         /* where runs are taken one after another, in the next word */
         const chunk *c = chunk_place(pages, bound / WORDS);
-        uint64_t fits = c->used[bound % WORDS] == ~(uint64_t)0 ? word_runs(~c->used[(bound + 1) % WORDS], (unsigned)count)
-                                                                : 0;
+        uint64_t fits =
+            c->used[bound % WORDS] == ~(uint64_t)0 ? word_runs(~c->used[(bound + 1) % WORDS], (unsigned)count) : 0;
         if (fits != 0) {
             *first_out = (bound + 1) * 64 + fallow__lowest_bit(fits);
             return true;
@@ -1701,8 +1704,8 @@ static FALLOW_NOINLINE bool short_free(fallow__pages *pages, uint64_t first, uin
     return true;
 }
 
-/* A run in one word has become free. Then the next one in the same word, if there is one soon, may find the word calm: it
- * promises everything, and so does its chunk. */
+/* A run in one word has become free. Then the next one in the same word, if there is one soon, may find the word calm:
+ * it promises everything, and so does its chunk. */
 static FALLOW_NOINLINE void word_freed(fallow__pages *pages, const chunk *c, uint64_t first, unsigned count)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
@@ -1728,8 +1731,8 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
         chunk_prefetch(pages, chunk_index);
     }
     bool is_in_word = bit % 64 + count < 64 ? word_has_run(c, bit, (unsigned)count)
-                                            : bit % 64 + count == 64 && bit + count < FALLOW__CHUNK_PAGES && count < 64 &&
-                                                  window_has_run(c, bit, (unsigned)count);
+                                            : bit % 64 + count == 64 && bit + count < FALLOW__CHUNK_PAGES &&
+                                                  count < 64 && window_has_run(c, bit, (unsigned)count);
     if (!is_in_word) {
         return short_free(pages, first, count);
     }
@@ -1746,7 +1749,7 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
             bound_lower(pages, word, FALLOW__PAGES_MAX);
             return true;
         }
-        /* It begins in this chunk; or it went on before it already, and then that was told when the word became calm. */
+        /* It begins in this chunk; or it goes on before it, and then that was told when the word became calm. */
         if (pages->is_calm_before && bounds_are_low(pages, word - bit / 64)) {
             return true;
         }
@@ -1904,8 +1907,8 @@ static bool verify_closed(const fallow__pages *pages, unsigned level, uint64_t i
     return true;
 }
 
-/* Does each byte above the blocks say what the best one below it does; and each one that has nothing below it that there
- * is no free page? */
+/* Does each byte above the blocks say what the best one below it does; and each one that has nothing below it that
+ * there is no free page? */
 static bool verify_upper_fits(const fallow__pages *pages)
 {
     uint64_t bytes = pages->block_count;

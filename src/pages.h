@@ -93,7 +93,7 @@ typedef struct fallow__pages {
     size_t fits_offset[FALLOW__FITS_LEVELS_MAX];   /* levels 0 and 1 in a block, the others in upper */
     unsigned fits_top;                             /* the level that is one line */
     uint64_t state_pages[8];                       /* how many pages are in each state */
-    uint32_t busy[FALLOW__BUSY_SLOTS];          /* chunk + 1, or 0 */
+    uint32_t busy[FALLOW__BUSY_SLOTS];             /* chunk + 1, or 0 */
     uint64_t freed;                             /* the chunk + 1 that words were made to promise more in last, or 0 */
     uint64_t calm;                              /* the word + 1 that promises everything, as its chunk does, or 0 */
     bool is_calm_before;                        /* so does the word before it */

@@ -667,7 +667,7 @@ static void one_takes_and_another_frees(void **state)
     sim_thread thread;
     size_t run_pages = 16;
     (void)state;
-    for (int is_refused = 0; is_refused < 2; is_refused++) { /* then nobody can take it back, and it has to be brought */
+    for (int is_refused = 0; is_refused < 2; is_refused++) { /* it cannot be taken back then, and has to be brought */
         begin((sim_options){.flags = SIM_INTERLEAVED, .switch_rarity = 2},
               (fallow_arena_options){.reserve_bytes = 256 * MIB, .thread_cache_bytes = 16 * MIB});
         memset(&other, 0, sizeof other);

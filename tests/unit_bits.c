@@ -90,6 +90,26 @@ static void test_masks(void **state)
     }
 }
 
+/* Bytes of all kinds against all limits; their highest bit does not count. */
+static void test_bytes_at_most(void **state)
+{
+    (void)state;
+    test_random random = test_seed("unit_bits bytes");
+    for (int round = 0; round < 200; round++) {
+        _Alignas(64) unsigned char bytes[64];
+        for (unsigned i = 0; i < 64; i++) {
+            bytes[i] = (unsigned char)(test_next(&random) & (round % 2 == 0 ? 0xff : 0xc3));
+        }
+        for (unsigned most = 0; most < 128; most++) {
+            uint64_t expected = 0;
+            for (unsigned i = 0; i < 64; i++) {
+                expected |= (uint64_t)((bytes[i] & 0x7f) <= most) << i;
+            }
+            assert_true(fallow__bytes_at_most(bytes, most) == expected);
+        }
+    }
+}
+
 static void test_rounding(void **state)
 {
     (void)state;
@@ -137,6 +157,7 @@ int main(void)
     test_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_bits), cmocka_unit_test(test_random_words),     cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_bytes_at_most),
         cmocka_unit_test(test_rounding),    cmocka_unit_test(test_rounding_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
