@@ -156,8 +156,8 @@ int main(void)
 {
     test_begin();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_bits), cmocka_unit_test(test_random_words),     cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_bytes_at_most),
+        cmocka_unit_test(test_single_bits), cmocka_unit_test(test_random_words),
+        cmocka_unit_test(test_masks),       cmocka_unit_test(test_bytes_at_most),
         cmocka_unit_test(test_rounding),    cmocka_unit_test(test_rounding_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
