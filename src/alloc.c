@@ -277,11 +277,9 @@ static unsigned arena_take_next(fallow_arena *arena, const void *base, unsigned 
 static fallow__item arena_refill(fallow_arena *arena, fallow__cache *cache, size_t index, uint64_t count)
 {
     fallow__item items[FALLOW__CACHE_BATCH_MOST];
-    unsigned fetched = 0;
-    if (arena->caches.depot != NULL) {
-        fetched = fallow__depot_take(&arena->caches, index, items, fallow__cache_batch(cache, index, true));
-    }
-    unsigned wanted = fetched == 0 ? fallow__cache_batch(cache, index, false) : 0;
+    unsigned batch = fallow__cache_batch(cache, index);
+    unsigned fetched = fallow__depot_take(&arena->caches, index, items, batch);
+    unsigned wanted = fetched == 0 ? fallow__cache_batch_of_arena(cache, index, batch) : 0;
     while (fetched < wanted) {
         bool is_zero;
         void *base = arena_take_short(arena, count, &is_zero);

@@ -289,7 +289,10 @@ static void cache_shrink(fallow__cache *cache, size_t room_units, fallow__cache_
     while (cache->room_units < room_units) {
         uint32_t index = next_used(cache, cache->hand);
         if (index < cache->caches->bin_count) {
-            stack_drop(cache, index, (count_of(cache, index) + (rounds > 1)) / 2, drop, context);
+            uint32_t drop_count = (count_of(cache, index) + (rounds > 0)) / 2;
+            if (drop_count != 0) {
+                stack_drop(cache, index, drop_count, drop, context);
+            }
             cache->hand = index + 1;
         } else {
             cache->hand = 0;
@@ -338,23 +341,34 @@ bool fallow__cache_remove(fallow__cache *cache, size_t index, const void *base)
     return false;
 }
 
-unsigned fallow__cache_batch(fallow__cache *cache, size_t index, bool is_depot)
+static unsigned share_of(const fallow__cache *cache, size_t index, unsigned share)
+{
+    size_t runs = cache->caches->limit_units / share / (index + 1);
+    return runs > FALLOW__CACHE_BATCH_MOST ? FALLOW__CACHE_BATCH_MOST : runs != 0 ? (unsigned)runs : 1;
+}
+
+unsigned fallow__cache_batch(fallow__cache *cache, size_t index)
 {
     if (!stack_grow(cache, index)) {
         return 1;
     }
     stack_head *head = fallow__cache_head(cache, cache->bottoms[index]);
-    size_t by_bytes = cache->caches->limit_units / (is_depot ? SHARE_OF_DEPOT : SHARE_OF_ARENA) / (index + 1);
-    uint32_t batch = head->batch < FALLOW__CACHE_BATCH_MOST / 2 ? head->batch * 2 : FALLOW__CACHE_BATCH_MOST;
-    batch = batch < by_bytes ? batch : (uint32_t)by_bytes;
+    uint32_t batch = head->batch != 0 ? head->batch * 2 : 1;
+    unsigned most = share_of(cache, index, SHARE_OF_DEPOT);
+    batch = batch < most ? batch : most;
     uint32_t capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
-    if (is_depot && batch > capacity && stack_make_larger(cache, index)) {
+    if (batch > capacity && stack_make_larger(cache, index)) {
         head = fallow__cache_head(cache, cache->bottoms[index]);
         capacity = (head->end - cache->bottoms[index]) / ITEM_BYTES;
     }
-    batch = batch < capacity ? batch : capacity;
-    head->batch = batch != 0 ? batch : 1;
+    head->batch = batch < capacity ? batch : capacity;
     return head->batch;
+}
+
+unsigned fallow__cache_batch_of_arena(const fallow__cache *cache, size_t index, unsigned batch)
+{
+    unsigned most = share_of(cache, index, SHARE_OF_ARENA);
+    return batch < most ? batch : most;
 }
 
 uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count)
@@ -584,9 +598,10 @@ static inline bool is_alias(uintptr_t address, uintptr_t base, size_t size_bytes
 }
 
 /* How far behind its reservation's start a cache is best put. A call that hits loads from the thread, the arena and the
- * bin right after the last one has stored to the thread, the bin and the room. Where two of them differ by a multiple of
- * 4 KiB, processors take the one for the other at first, and the call is slower by half and more (x86: "4K aliasing").
- * Where the thread's variables lie, the program's linker says; so the bins for the least sizes get out of the way. */
+ * bin right after the last one has stored to the thread, the bin and the room. Where two of them differ by a multiple
+ * of 4 KiB, processors take the one for the other at first, and the call is slower by half and more (x86: "4K
+ * aliasing"). Where the thread's variables lie, the program's linker says; so the bins for the least sizes get out of
+ * the way. */
 static size_t colour_for(const fallow__caches *caches, const fallow_region *region)
 {
     const uintptr_t others[] = {(uintptr_t)&fallow__here, (uintptr_t)&fallow__here.latest,

@@ -143,7 +143,7 @@ typedef struct fallow__stack_head {
     uint32_t end;     /* of its slots, but for the one that a barrier may need; as `top` */
     uint32_t barrier; /* where it is: the runs in the slots from the top up to it are trusted; as `top` */
     uint32_t hint; /* where the next run is likely to be, if they come back in the order they were taken in; as `top` */
-    uint32_t batch; /* how many runs were fetched last */
+    uint32_t batch; /* how many runs were wanted when it was empty last */
 } fallow__stack_head;
 
 static inline fallow__stack_head *fallow__cache_head(fallow__cache *cache, uint32_t bottom)
@@ -358,8 +358,9 @@ uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *
 void fallow__cache_finish(void);
 
 /* How many runs to fetch for a bin that is empty, the one that is wanted included: at first 1, then more each time;
- * more from the depot than from the arena. */
-unsigned fallow__cache_batch(fallow__cache *cache, size_t index, bool is_depot);
+ * what is not in the depot is fetched from the arena in smaller numbers. */
+unsigned fallow__cache_batch(fallow__cache *cache, size_t index);
+unsigned fallow__cache_batch_of_arena(const fallow__cache *cache, size_t index, unsigned batch);
 
 /* Put runs for later, the first one on top, as many of the first ones as there is room for: how many, is told. */
 uint32_t fallow__cache_refill(fallow__cache *cache, size_t index, const fallow__item *items, uint32_t count);

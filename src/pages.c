@@ -630,20 +630,23 @@ static FALLOW_NOINLINE void chunk_raise(fallow__pages *pages, uint64_t chunk_ind
     }
 }
 
+/* Does a chunk promise everything? */
+static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk_index)
+{
+    return (*leaf_place(pages, chunk_index) & LEAF_IS_ALL) != 0;
+}
+
 /* Pages of an open chunk have been freed, and are part of its free run [start, end) now. */
 static inline void chunk_freed(fallow__pages *pages, uint64_t chunk_index, unsigned start, unsigned end)
 {
+    if (chunk_promises_all(pages, chunk_index)) {
+        return;
+    }
     node here = node_load(pages, 0, chunk_index);
     if (end - start > here.max || (start == 0 && end > here.start) ||
         (end == FALLOW__CHUNK_PAGES && end - start > here.end)) {
         chunk_raise(pages, chunk_index, start, end);
     }
-}
-
-/* Does a chunk promise everything? */
-static inline bool chunk_promises_all(const fallow__pages *pages, uint64_t chunk_index)
-{
-    return (*leaf_place(pages, chunk_index) & LEAF_IS_ALL) != 0;
 }
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
@@ -1704,21 +1707,26 @@ static FALLOW_NOINLINE bool short_free(fallow__pages *pages, uint64_t first, uin
     return true;
 }
 
-/* A run in one word has become free. Then the next one in the same word, if there is one soon, may find the word calm:
- * it promises everything, and so does its chunk. */
-static FALLOW_NOINLINE void word_freed(fallow__pages *pages, const chunk *c, uint64_t first, unsigned count)
+/* A run in one word has become free. The next one in the same word, if there is one soon, finds it calm, so that little
+ * need be told: the word promises everything, and so does its chunk. */
+static inline void word_freed(fallow__pages *pages, const chunk *c, uint64_t first, unsigned count)
 {
     uint64_t chunk_index = first / FALLOW__CHUNK_PAGES;
     unsigned bit = first % FALLOW__CHUNK_PAGES;
     unsigned start = chunk_free_start(c, bit);
     unsigned end = chunk_free_end(c, bit + count);
-    fits_freed(pages, chunk_index, bit, bit + count, start, end);
+    const unsigned char *byte = chunk_fits_bytes(pages, chunk_index) + bit / 64;
+    /* where holes come and go, a word mostly promises as much already */
+    if (start / 64 != bit / 64 || start == 0 || end == FALLOW__CHUNK_PAGES ||
+        (*byte & FITS_LACK) + (end - start) > FITS_NONE) {
+        fits_freed(pages, chunk_index, bit, bit + count, start, end);
+    }
     chunk_freed(pages, chunk_index, start, end);
     bounds_after_short_free(pages, first - bit, start, end);
-    const unsigned char *bytes = chunk_fits_bytes(pages, chunk_index);
-    if (bytes[bit / 64] == FITS_OPEN && chunk_promises_all(pages, chunk_index)) {
+    if (*byte == FITS_OPEN && chunk_promises_all(pages, chunk_index)) {
         pages->calm = first / 64 + 1;
-        pages->is_calm_before = bit < 64 ? start == 0 : bytes[bit / 64 - 1] == FITS_OPEN;
+        /* of a free run from the start of the chunk on the chunk before has been told */
+        pages->is_calm_before = bit < 64 ? start == 0 : byte[-1] == FITS_OPEN;
     }
 }
 
@@ -1744,9 +1752,13 @@ bool fallow__pages_free_short(fallow__pages *pages, uint64_t first, uint64_t cou
     pages->state_pages[FALLOW__FREE_DIRTY] += count;
     uint64_t word = first / 64;
     if (pages->calm == word + 1) {
-        if ((c->used[bit / 64] & (((uint64_t)1 << (bit % 64)) - 1)) != 0) {
-            /* the free run begins in this word: how long it is, nobody needs to know */
-            bound_lower(pages, word, FALLOW__PAGES_MAX);
+        uint64_t before = c->used[bit / 64] & (((uint64_t)1 << (bit % 64)) - 1);
+        if (before != 0) { /* the free run begins in this word */
+            if (!bounds_are_low(pages, word)) {
+                unsigned start = bit - bit % 64 + fallow__highest_bit(before) + 1;
+                unsigned end = chunk_free_end(c, bit + (unsigned)count);
+                bound_lower(pages, word, end == FALLOW__CHUNK_PAGES ? FALLOW__PAGES_MAX : end - start);
+            }
             return true;
         }
         /* It begins in this chunk; or it goes on before it, and then that was told when the word became calm. */
