@@ -382,10 +382,11 @@ FALLOW_API FALLOW_NODISCARD fallow_status fallow_region_resident(const fallow_re
  *
  * Each thread that uses an arena keeps some of the runs it has freed, and takes them again without a lock: the arena's
  * thread caches. A kept run is not free for others, so with caches a run lies at the lowest address that no thread
- * keeps; FALLOW_CACHE_NONE makes it the lowest of all. What threads keep is taken back before the arena grows, before
- * it refuses for lack of room or because of its limit, by fallow_arena_trim and fallow_arena_flush_thread, when a
- * thread ends, and when it is more than thread_cache_bytes. (Taking it from other threads needs membarrier(2) or
- * FlushProcessWriteBuffers; where there is none they keep it until they flush, end or reach that bound.)
+ * keeps; FALLOW_CACHE_NONE makes it the lowest of all. What threads keep is taken back before the arena refuses for
+ * lack of room or because of its limit, when it has grown by an eighth of what other threads keep (8 MiB or more), by
+ * fallow_arena_trim and fallow_arena_flush_thread, when a thread ends, and when it is more than thread_cache_bytes.
+ * (Taking it from other threads needs membarrier(2) or FlushProcessWriteBuffers; where there is none they keep it until
+ * they flush, end or reach that bound.)
  *
  * All bookkeeping lives in the arena's own reservation, apart from the pages: at most 0.01 % of it, committed as it is
  * used, and a few KiB; a thread's cache in a reservation of its own of up to 320 KiB. Nothing is stored in free pages.

@@ -669,6 +669,14 @@ uint32_t fallow__depot_put(fallow__caches *caches, const fallow__item *items, ui
     return done;
 }
 
+static void depot_want(fallow__caches *caches, size_t index, bool is_wanted)
+{
+    uint32_t bit = (uint32_t)1 << (index % 32);
+    uint32_t wanted = atomic_load_explicit(&caches->wanted[index / 32], memory_order_relaxed);
+    wanted = is_wanted ? wanted | bit : wanted & ~bit;
+    atomic_store_explicit(&caches->wanted[index / 32], wanted, memory_order_relaxed);
+}
+
 uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *items_out, uint32_t most)
 {
     uint32_t taken = 0;
@@ -680,10 +688,10 @@ uint32_t fallow__depot_take(fallow__caches *caches, size_t index, fallow__item *
     if (taken != 0) {
         set_barrier(depot, index);
     }
-    if (depot != NULL && (depot->bottoms[index] == 0 || count_of(depot, index) <= taken)) {
-        /* there is not enough for another time: who has some may bring it before it is missed */
-        uint64_t wanted = atomic_load_explicit(&caches->wanted, memory_order_relaxed);
-        atomic_store_explicit(&caches->wanted, wanted | fallow__depot_bit(index), memory_order_relaxed);
+    if (depot != NULL && fallow__depot_is_useful(caches) &&
+        (depot->bottoms[index] == 0 || count_of(depot, index) <= taken)) {
+        depot_want(caches, index,
+                   true); /* not enough for another time: who has some may bring it before it is missed */
     }
     return taken;
 }
@@ -698,9 +706,12 @@ bool fallow__cache_has_plenty(fallow__cache *cache, size_t index)
 void fallow__cache_give(fallow__cache *cache, size_t index, fallow__cache_drop *drop, void *context)
 {
     fallow__caches *caches = cache->caches;
-    if (fallow__depot_wants(caches, index) && fallow__cache_has_plenty(cache, index)) {
-        uint64_t wanted = atomic_load_explicit(&caches->wanted, memory_order_relaxed);
-        atomic_store_explicit(&caches->wanted, wanted & ~fallow__depot_bit(index), memory_order_relaxed);
+    if (!fallow__depot_wants(caches, index)) {
+        return; /* another thread was quicker */
+    }
+    depot_want(caches, index, false);
+    /* the thread that missed it may have ended, and have been the only other one */
+    if (fallow__depot_is_useful(caches) && fallow__cache_has_plenty(cache, index)) {
         stack_drop(cache, index, count_of(cache, index) / 4 * 3, drop, context);
     }
 }

@@ -18,6 +18,8 @@
 /* The longest run that is kept. */
 #define FALLOW__CACHE_RUN_BYTES_MAX ((size_t)16 << 20)
 
+#define FALLOW__CACHE_BINS_MOST (FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT)
+
 /* Arenas that a thread goes to and fro between without a lock. */
 #define FALLOW__CACHE_ENTRIES 8
 
@@ -59,9 +61,9 @@ typedef struct fallow__cache {
     size_t room_units;               /* and what more may be */
     uint32_t stacks_end;             /* where the next stack goes, and where the room for them ends; as `top` */
     uint32_t stacks_limit;
-    uint32_t hand;     /* the bin at which dropping goes on */
-    uint32_t *bottoms; /* of each bin: where its stack begins, as `top`; 0 = it has none */
-    uint64_t is_used[FALLOW__CACHE_RUN_BYTES_MAX >> FALLOW__CACHE_UNIT_SHIFT >> 6]; /* a bit: the bin has a stack */
+    uint32_t hand;                                  /* the bin at which dropping goes on */
+    uint32_t *bottoms;                              /* of each bin: where its stack begins, as `top`; 0 = it has none */
+    uint64_t is_used[FALLOW__CACHE_BINS_MOST / 64]; /* a bit: the bin has a stack */
     fallow_region region;
     fallow__mark mark;      /* for those who look at mappings */
     fallow__item none;      /* NONE: what a bin without a stack finds below its top */
@@ -70,22 +72,22 @@ typedef struct fallow__cache {
 
 /* All caches of one arena. Changed under the arena's lock; the constants never. */
 typedef struct fallow__caches {
-    uint32_t unit_mask;       /* constant: units of 4 KiB in a page, less 1 */
-    uint32_t bin_count;       /* constant: 0 = there are no caches */
-    uint32_t entry;           /* constant: the thread's entry in which this arena's cache is remembered */
-    bool is_checked;          /* constant: nothing goes without the lock, everything is searched for */
-    _Atomic(uint32_t) epoch;  /* never 0; rises when a run that may have come out of a cache is changed or freed */
-    _Atomic(uint64_t) wanted; /* bits: the depot ran out of runs of such sizes (fallow__depot_wants) */
-    size_t limit_units;       /* constant: what one cache keeps at most, in units of 4 KiB */
-    uint32_t patience;        /* a cache was refused: so many calls that miss one go by before the next try */
-    unsigned owners;          /* threads that have a cache */
-    unsigned stops;           /* how many have stopped the threads from using them without the lock */
-    uint64_t taken;           /* how often entries were taken away from threads */
-    uint64_t settled;         /* so many of these times, a barrier and a wait for the threads have followed */
-    fallow__cache *first;     /* all of them, idle ones and the depot, too */
+    uint32_t unit_mask;      /* constant: units of 4 KiB in a page, less 1 */
+    uint32_t bin_count;      /* constant: 0 = there are no caches */
+    uint32_t entry;          /* constant: the thread's entry in which this arena's cache is remembered */
+    bool is_checked;         /* constant: nothing goes without the lock, everything is searched for */
+    _Atomic(uint32_t) epoch; /* never 0; rises when a run that may have come out of a cache is changed or freed */
+    size_t limit_units;      /* constant: what one cache keeps at most, in units of 4 KiB */
+    uint32_t patience;       /* a cache was refused: so many calls that miss one go by before the next try */
+    unsigned owners;         /* threads that have a cache */
+    unsigned stops;          /* how many have stopped the threads from using them without the lock */
+    uint64_t taken;          /* how often entries were taken away from threads */
+    uint64_t settled;        /* so many of these times, a barrier and a wait for the threads have followed */
+    fallow__cache *first;    /* all of them, idle ones and the depot, too */
     fallow__cache *depot;  /* nobody's: what threads drop is kept here for those that miss it; NULL if there is none */
     size_t metadata_bytes; /* committed for caches, and reserved */
     size_t reserved_bytes;
+    _Atomic(uint32_t) wanted[FALLOW__CACHE_BINS_MOST / 32]; /* a bit for each bin: the depot ran out of such runs */
     void (*drain)(struct fallow__caches *caches, fallow__cache *cache); /* for a thread that ends; takes the lock */
 } fallow__caches;
 
@@ -332,16 +334,10 @@ static inline bool fallow__depot_is_useful(const fallow__caches *caches)
 bool fallow__depot_is_missed(const fallow__caches *caches);
 void fallow__depot_open(fallow__caches *caches, const fallow_region *region);
 
-/* Has a thread missed runs of a bin's size that the depot ran out of? Asked without the lock, and about right: bins
- * share bits. */
-static inline uint64_t fallow__depot_bit(size_t index)
-{
-    return (uint64_t)1 << (index % 64);
-}
-
+/* Has a thread missed runs of a bin's size that the depot ran out of? Asked without the lock, changed with it. */
 static inline bool fallow__depot_wants(const fallow__caches *caches, size_t index)
 {
-    return (atomic_load_explicit(&caches->wanted, memory_order_relaxed) & fallow__depot_bit(index)) != 0;
+    return (atomic_load_explicit(&caches->wanted[index / 32], memory_order_relaxed) >> (index % 32) & 1) != 0;
 }
 
 /* Give what the depot wants out of a thread's cache, if it has plenty: most of what the bin holds, by `drop`. */

@@ -751,9 +751,6 @@ static void range_change(fallow__pages *pages, uint64_t first, uint64_t count, t
         return;
     }
     node_change(pages, pages->levels - 1, 0, first, first + count, change);
-    if (change == TRANSITION_FREE && first % FALLOW__CHUNK_PAGES == 0) {
-        fits_raise_before(pages, first / FALLOW__CHUNK_PAGES);
-    }
 }
 
 /* --- bounds ------------------------------------------------------------------------------------------------ */

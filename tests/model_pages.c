@@ -580,6 +580,46 @@ static void a_wrong_counter_or_bound_is_noticed(void **state)
 
 /* --- plans ------------------------------------------------------------------------------------------------- */
 
+/* Everything is in use but for a few pages on both sides of an edge: of a word, a chunk, a group, a block. In there
+ * short runs come and go, so that words and chunks at edges become wholly free, promise everything, and are taken from
+ * and added to on the other side. */
+static void windows_at_edges(void **state)
+{
+    (void)state;
+    static const uint64_t edges[] = {512, 64, 1024, 512, 4096, 1024, FALLOW__BLOCK_PAGES};
+    test_random random = test_seed("model_pages edges");
+    for (unsigned round = 0; round < 200; round++) {
+        uint64_t edge = edges[round % (sizeof edges / sizeof edges[0])];
+        uint64_t base = edge - 1 - test_below(&random, edge < 140 ? edge : 140);
+        uint64_t end = edge + 20 + test_below(&random, 120);
+        test_model model;
+        model_init(&model, edge + 2000, 4096);
+        model.full_below = base;
+        take(&model, 0, base > 0 ? base : 1, true);
+        take(&model, end, model.page_count - end, true);
+        take(&model, base > 0 ? base : 1, end - (base > 0 ? base : 1), true);
+        free_pages(&model, base > 0 ? base : 1, end - (base > 0 ? base : 1));
+        for (unsigned step = 0; step < 1000; step++) {
+            uint64_t most = test_below(&random, 8) == 0 ? 64 : test_below(&random, 3) == 0 ? 20 : 2;
+            if (test_below(&random, 5) < (step % 200 < 100 ? 2u : 3u)) {
+                fallow__pages_request request = {.count = 1 + test_below(&random, most)};
+                take_short(&model, request.count);
+                assert_true(step % 4 != 0 || same_find(&model, &request));
+                continue;
+            }
+            uint64_t page = base + 1 + test_below(&random, end - base - 1);
+            if (model.used[page]) {
+                uint64_t first = fallow__pages_run_start(&model.store->pages, page);
+                if (first >= base && first != 0) {
+                    free_short(&model, first, fallow__pages_run_end(&model.store->pages, first) - first);
+                }
+            }
+        }
+        assert_true(same_all(&model));
+        model_done(&model);
+    }
+}
+
 static void a_plan_is_small_and_sufficient(void **state)
 {
     (void)state;
@@ -617,6 +657,7 @@ int main(void)
         cmocka_unit_test(every_bitmap_of_a_window_unsettled),
         cmocka_unit_test(random_runs),
         cmocka_unit_test(crowded_chunks),
+        cmocka_unit_test(windows_at_edges),
         cmocka_unit_test(a_wrong_bit_is_noticed),
         cmocka_unit_test(every_lost_bit_is_noticed),
         cmocka_unit_test(a_wrong_counter_or_bound_is_noticed),

@@ -577,6 +577,30 @@ static void a_hole_grows_into_the_chunk_before(void **state)
     assert_true(fallow__pages_verify(pages));
 }
 
+/* The same where a search has looked at the end of the chunk before, and the first word of the next one promises
+ * everything by the time its first page becomes free. */
+static void a_hole_grows_into_a_settled_chunk(void **state)
+{
+    (void)state;
+    make(4 * CHUNK);
+    take(0, CHUNK - 3);
+    take(CHUNK - 3, 3);
+    for (uint64_t page = CHUNK; page < CHUNK + 64; page++) {
+        take(page, 1);
+    }
+    take(CHUNK + 64, CHUNK - 64);
+    take(2 * CHUNK, 2 * CHUNK);
+    fallow__pages *pages = &subject->pages;
+    assert_true(fallow__pages_free_short(pages, CHUNK - 3, 3));
+    assert_int_equal(FIND(.count = 4), -1);
+    assert_true(fallow__pages_free_short(pages, CHUNK + 64, CHUNK - 64));
+    for (uint64_t page = CHUNK + 64; page-- > CHUNK;) {
+        assert_true(fallow__pages_free_short(pages, page, 1));
+    }
+    assert_int_equal(FIND(.count = 10), CHUNK - 3);
+    assert_true(fallow__pages_verify(pages));
+}
+
 /* Wherever in a chunk it begins, and with a hole before it that is a page too short. */
 static void a_long_hole_is_found_at_every_place(void **state)
 {
@@ -686,6 +710,7 @@ int main(void)
         CASE(a_short_run_is_known_at_every_place),
         CASE(thousands_of_stale_chunks),
         CASE(a_hole_grows_into_the_chunk_before),
+        CASE(a_hole_grows_into_a_settled_chunk),
     };
     int failed = 0;
     for (os_page_bytes = 4 << 10; os_page_bytes <= 64 << 10; os_page_bytes *= 4) {
