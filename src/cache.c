@@ -605,8 +605,9 @@ static inline bool is_alias(uintptr_t address, uintptr_t base, size_t size_bytes
 static size_t colour_for(const fallow__caches *caches, const fallow_region *region)
 {
     const uintptr_t others[] = {(uintptr_t)&fallow__here, (uintptr_t)&fallow__here.latest,
-                                (uintptr_t)&fallow__here.latest.cache, (uintptr_t)caches, (uintptr_t)&caches->epoch};
-    size_t colour = 0;
+                                (uintptr_t)&fallow__here.latest.cache, (uintptr_t)&caches->unit_mask,
+                                (uintptr_t)&caches->epoch};
+    size_t colour = COLOUR_STEP; /* not at the beginning of a page: see fallow__caches */
     for (size_t i = 0; i < sizeof others / sizeof others[0] && colour < COLOUR_MOST;) {
         uintptr_t cache = (uintptr_t)region->base + colour;
         bool is_clear = !is_alias(others[i], cache, 64) && !is_alias(others[i], cache + offsetof(fallow__cache, stacks),

@@ -72,6 +72,10 @@ typedef struct fallow__cache {
 
 /* All caches of one arena. Changed under the arena's lock; the constants never. */
 typedef struct fallow__caches {
+    /* A bit for each bin: the depot ran out of such runs. First, and large: what every call reads is then not at the
+     * beginning of a page, where the lines of a program that writes to the first bytes of pages meet in a processor's
+     * cache. */
+    _Atomic(uint32_t) wanted[FALLOW__CACHE_BINS_MOST / 32];
     uint32_t unit_mask;      /* constant: units of 4 KiB in a page, less 1 */
     uint32_t bin_count;      /* constant: 0 = there are no caches */
     uint32_t entry;          /* constant: the thread's entry in which this arena's cache is remembered */
@@ -87,7 +91,6 @@ typedef struct fallow__caches {
     fallow__cache *depot;  /* nobody's: what threads drop is kept here for those that miss it; NULL if there is none */
     size_t metadata_bytes; /* committed for caches, and reserved */
     size_t reserved_bytes;
-    _Atomic(uint32_t) wanted[FALLOW__CACHE_BINS_MOST / 32]; /* a bit for each bin: the depot ran out of such runs */
     void (*drain)(struct fallow__caches *caches, fallow__cache *cache); /* for a thread that ends; takes the lock */
 } fallow__caches;
 
