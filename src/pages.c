@@ -35,8 +35,8 @@
  * the words is exact. What is open is marked there, for both.
  *
  * Bounds. For each size class one fact: no free run of so many pages starts in a word (64 pages) below the bound.
- * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound, in the
- * chunk's planes, which are always exact. A request that nothing can satisfy is refused by its bound.
+ * Raised when a search has shown it, lowered when a free makes a longer run. A request starts at its bound. One that
+ * nothing can satisfy is refused by its bound.
  *
  * Invariants, checked by fallow__pages_verify:
  *   1. A node that is MIXED has valid children; a chunk whose node is MIXED or STALE has valid planes.
@@ -1880,7 +1880,7 @@ typedef struct verification {
     bool is_previous_used; /* the page before the present one */
 } verification;
 
-/* Does a chunk's lane promise everything that is there? */
+/* Do a chunk's words promise everything that is there? */
 static bool verify_words(const fallow__pages *pages, uint64_t chunk_index)
 {
     for (uint64_t word = chunk_index * WORDS; word < (chunk_index + 1) * WORDS; word++) {

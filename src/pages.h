@@ -90,7 +90,7 @@ typedef struct fallow__pages {
     unsigned char *planes; /* those of block 0 */
     size_t block_bytes;
     size_t level_offset[FALLOW__PAGES_LEVELS_MAX]; /* levels 0 to 2 in a block, the others in upper */
-    size_t fits_offset[FALLOW__FITS_LEVELS_MAX];   /* levels 0 and 1 in a block, the others in upper */
+    size_t fits_offset[FALLOW__FITS_LEVELS_MAX];   /* 0: levels 0 and 1 in a block; the others in upper */
     unsigned fits_top;                             /* the level that is one line */
     uint64_t state_pages[8];                       /* how many pages are in each state */
     uint32_t busy[FALLOW__BUSY_SLOTS];             /* chunk + 1, or 0 */

@@ -747,6 +747,29 @@ static void growth_finds_what_others_keep(void **state)
     end();
 }
 
+/* When the last other thread has ended, the depot that was made for it is nobody's, and nothing is brought there. */
+static void keep_a_little(void *context)
+{
+    (void)context;
+    fill(16, 1);
+}
+
+static void a_thread_left_alone_keeps_its_runs(void **state)
+{
+    sim_thread thread;
+    (void)state;
+    begin((sim_options){0}, (fallow_arena_options){.thread_cache_bytes = 4 * MIB});
+    fill(16, 1);
+    assert_true(sim_start(keep_a_little, NULL, &thread));
+    sim_join(&thread);
+    fill(200, 2);
+    size_t cached_bytes = look().cached_bytes;
+    assert_true(cached_bytes >= 400 * scene.page);
+    fill(200, 2);
+    assert_int_equal(look().cached_bytes, cached_bytes);
+    end();
+}
+
 /* A child has not got the arenas that are not inherited: what its thread remembers of them is forgotten, or another arena
  * at the same address would be taken for one of them. */
 static void a_child_forgets_arenas_that_are_gone(void **state)
@@ -798,6 +821,7 @@ int main(void)
         cmocka_unit_test(what_others_keep_is_found),
         cmocka_unit_test(one_takes_and_another_frees),
         cmocka_unit_test(growth_finds_what_others_keep),
+        cmocka_unit_test(a_thread_left_alone_keeps_its_runs),
         cmocka_unit_test(a_child_forgets_arenas_that_are_gone),
     };
     return cmocka_run_group_tests_name("fault_cache", tests, NULL, NULL);
